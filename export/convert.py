@@ -1,0 +1,274 @@
+"""``python -m export.convert RUN``: a trained run becomes two ``.tflite`` files and a report.
+
+Keras model → SavedModel → float32 → int8 body, each with labels and audio properties inside as
+TFLite metadata. Both are run against Keras through :mod:`edge.classifier` before anything is kept.
+"""
+
+import argparse
+import json
+import os
+import shutil
+import sys
+import tempfile
+import time
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+import keras
+import numpy as np
+import tensorflow as tf
+from tqdm import tqdm
+
+from edge.audio import SAMPLE_RATE
+from edge.classifier import EmotionClassifier
+from export.metadata import embed
+from export.quantise import quantise_body
+from ser_tf import pipeline
+from ser_tf.config import N_SAMPLES, ConfigError, read_config
+from ser_tf.corpora import CorpusError, load_corpus
+from ser_tf.emotions import EMOTIONS
+from ser_tf.runs import Run, RunError
+from ser_tf.splits import read_split
+
+SIGNATURE = "serving_default"
+REPRESENTATIVE = 256  # training recordings that set the ranges of the 8-bit activations
+VERIFICATION = 256  # recordings, held out from training if the run has any, that variants must agree on
+LATENCY_RUNS = 50
+
+DESCRIPTION = "Speech emotion from 3.6 s of sound: probabilities of eight emotions."
+LICENSE_NOTE = (
+    "Trained on RAVDESS (Livingstone and Russo, 2018, https://doi.org/10.5281/zenodo.1188976),"
+    " CC BY-NC-SA 4.0: credit its authors, no commercial use, share alike."
+)
+UNLICENSED_NOTE = "No statement on the recordings it was trained on."
+
+
+class ExportError(Exception):
+    """An export that must not be used; the message is one line."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """How far a variant may be from Keras on the verification clips before it is refused.
+
+    Attributes:
+        difference: Largest mean over clips of the largest difference in probability.
+        agreement: Smallest share of clips with the same emotion.
+    """
+
+    difference: float
+    agreement: float
+
+
+LIMITS = {
+    "float32": Limits(difference=0.001, agreement=0.995),
+    "int8": Limits(difference=0.05, agreement=0.95),
+}
+
+
+@dataclass(frozen=True)
+class Variant:
+    """What was measured of one exported file.
+
+    Attributes:
+        file: Its name.
+        bytes: Its size.
+        difference: Mean over verification clips of the largest difference in probability to Keras.
+        agreement: Share of verification clips with Keras's emotion.
+        accuracy: Share of verification clips answered rightly.
+        latency_ms: Median time of one inference on one thread.
+    """
+
+    file: str
+    bytes: int
+    difference: float
+    agreement: float
+    accuracy: float
+    latency_ms: float
+
+
+def to_tflite(model: keras.Model) -> bytes:
+    """Convert a Keras model, waveform to probabilities, to float32 TFLite with built-in ops only.
+
+    By way of a SavedModel: the converter of TensorFlow 2.16 crashes on Keras 3 models themselves.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        archive = keras.export.ExportArchive()
+        archive.track(model)
+        archive.add_endpoint(
+            SIGNATURE,
+            lambda waveform: model(waveform, training=False),
+            input_signature=[tf.TensorSpec((1, N_SAMPLES), tf.float32, name="waveform")],
+        )
+        archive.write_out(folder, verbose=False)
+        converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
+        converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
+        return converter.convert()
+
+
+def convert(run: Run, *, cache: str) -> Path:
+    """Export a finished run into its ``export/`` folder.
+
+    Args:
+        run: Its folder holds the trained model, its settings and its split.
+        cache: Folder for decoded recordings.
+
+    Returns:
+        The folder: ``ser_float32.tflite``, ``ser_int8.tflite``, ``report.json``, ``report.md``.
+
+    Raises:
+        ExportError: The run is not finished, or a variant disagrees with Keras.
+    """
+    if not run.model.is_file():
+        raise ExportError(f"{run.folder}: has no {run.model.name}; finish it with --resume first")
+    config = read_config(run.config)
+    split = read_split(run.split, load_corpus(config.data))
+    try:
+        model = keras.saving.load_model(run.model)
+    except (OSError, ValueError, TypeError, KeyError) as error:
+        raise ExportError(f"{run.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    training = pipeline.prepare(split.train, EMOTIONS, cache, title="decoding training side")
+    representative, _ = _windows(training, REPRESENTATIVE)
+    if split.validation:
+        held_out = pipeline.prepare(split.validation, EMOTIONS, cache, title="decoding validation")
+        clips, labels = _windows(held_out, VERIFICATION)
+    else:
+        clips, labels = _windows(training, VERIFICATION)
+
+    float32 = to_tflite(model)
+    print("calibrating the int8 body", file=sys.stderr)
+    int8 = quantise_body(float32, config.model.name, representative, SIGNATURE)
+    expected = np.concatenate(
+        [model(clips[i : i + 32], training=False).numpy() for i in range(0, len(clips), 32)]
+    )
+    folder = run.folder / "export"
+    aside = Path(tempfile.mkdtemp(prefix=".export-", dir=run.folder))
+    try:
+        license_note = LICENSE_NOTE if _is_ravdess(split.train) else UNLICENSED_NOTE
+        variants = []
+        for name, content in (("float32", float32), ("int8", int8)):
+            path = aside / f"ser_{name}.tflite"
+            path.write_bytes(
+                embed(
+                    content,
+                    EMOTIONS,
+                    SAMPLE_RATE,
+                    1,
+                    f"ser-tf {config.model.name} {name}",
+                    DESCRIPTION,
+                    license_note,
+                )
+            )
+            variants.append(_measure(path, clips, labels, expected))
+            _check(variants[-1], LIMITS[name])
+        report = {
+            "run": run.folder.name,
+            "parameters": model.count_params(),
+            "verification_clips": len(clips),
+            "verification_part": "validation" if split.validation else "training",
+            "keras_accuracy": float(np.mean(expected.argmax(axis=1) == labels)),
+            "limits": {name: asdict(limits) for name, limits in LIMITS.items()},
+            "variants": [asdict(variant) for variant in variants],
+        }
+        (aside / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (aside / "report.md").write_text(_table(report), encoding="utf-8")
+        _replace_folder(aside, folder)
+    except BaseException:
+        shutil.rmtree(aside, ignore_errors=True)
+        raise
+    return folder
+
+
+def _windows(shards: pipeline.Shards, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The first windows of shards, which hold their recordings in no particular order."""
+    batches = list(pipeline.waveforms(shards, 32).take(-(-count // 32)))
+    waveforms = np.concatenate([waveform.numpy() for waveform, _ in batches])
+    labels = np.concatenate([label.numpy() for _, label in batches])
+    return waveforms[:count], labels[:count]
+
+
+def _is_ravdess(recordings: Sequence[object]) -> bool:
+    return any("intensity" in getattr(recording, "traits", {}) for recording in recordings)
+
+
+def _measure(path: Path, clips: np.ndarray, labels: np.ndarray, expected: np.ndarray) -> Variant:
+    classifier = EmotionClassifier(path)
+    answers = np.stack([classifier.probabilities(clip) for clip in tqdm(clips, desc=path.stem)])
+    seconds = []
+    for clip in clips[:LATENCY_RUNS]:
+        begin = time.perf_counter()
+        classifier.probabilities(clip)
+        seconds.append(time.perf_counter() - begin)
+    return Variant(
+        file=path.name,
+        bytes=path.stat().st_size,
+        difference=float(np.abs(answers - expected).max(axis=1).mean()),
+        agreement=float(np.mean(answers.argmax(axis=1) == expected.argmax(axis=1))),
+        accuracy=float(np.mean(answers.argmax(axis=1) == labels)),
+        latency_ms=1000 * float(np.median(seconds)),
+    )
+
+
+def _check(variant: Variant, limits: Limits) -> None:
+    if variant.difference > limits.difference or variant.agreement < limits.agreement:
+        raise ExportError(
+            f"{variant.file}: disagrees with Keras: mean difference {variant.difference:.4f}"
+            f" (limit {limits.difference}), same emotion on {variant.agreement:.1%}"
+            f" (limit {limits.agreement:.1%}); nothing was exported"
+        )
+
+
+def _table(report: dict) -> str:
+    lines = [
+        f"# Export of {report['run']}",
+        "",
+        f"{report['parameters']:,} parameters. Agreement and accuracy on"
+        f" {report['verification_clips']} windows of the {report['verification_part']} part, run"
+        f" through `edge.classifier`; Keras itself: {report['keras_accuracy']:.1%}.",
+        "Accuracy here is for comparing variants; `python -m ser_tf.evaluate` measures the model.",
+        "",
+        "| file | bytes | accuracy | same emotion as Keras | mean difference | latency |",
+        "|---|---:|---:|---:|---:|---:|",
+    ]
+    for variant in report["variants"]:
+        lines.append(
+            f"| {variant['file']} | {variant['bytes']:,} | {variant['accuracy']:.1%} |"
+            f" {variant['agreement']:.1%} | {variant['difference']:.4f} |"
+            f" {variant['latency_ms']:.1f} ms |"
+        )
+    return "\n".join(lines) + "\n"
+
+
+def _replace_folder(aside: Path, folder: Path) -> None:
+    aside.chmod(0o755)
+    if folder.exists():
+        old = folder.with_name(f".{folder.name}-old-{os.getpid()}")
+        folder.rename(old)
+        aside.rename(folder)
+        shutil.rmtree(old)
+    else:
+        aside.rename(folder)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    parser = argparse.ArgumentParser(
+        prog="python -m export.convert",
+        description="Export a trained run as float32 and int8 TFLite files, checked against Keras.",
+        epilog="example:\n  python -m export.convert runs/mine",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training run")
+    parser.add_argument("--cache", default="cache", metavar="DIR", help="decoded recordings")
+    args = parser.parse_args(argv)
+    try:
+        folder = convert(Run.existing(args.run), cache=args.cache)
+    except (ExportError, RunError, ConfigError, CorpusError, ValueError) as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    print((folder / "report.md").read_text(encoding="utf-8"))
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,44 @@
+"""An 8-bit body behind a float front end.
+
+TensorFlow's own converter quantises a whole graph, power spectrum included, whose dynamic range is
+then gone, and writes operator versions that tflite-runtime 2.14 refuses. ai-edge-quantizer goes by
+the names of operations, so the trained layers alone can be chosen.
+"""
+
+import contextlib
+import io
+from collections.abc import Iterable
+
+import numpy as np
+from ai_edge_quantizer import qtyping, quantizer
+
+# Pooling over time and the answer itself stay in float: they are a fiftieth of the weights, and
+# eight bits would leave probabilities in steps.
+FLOAT_LAYERS = ("pooling", "logits")
+
+
+def quantise_body(model: bytes, body: str, windows: Iterable[np.ndarray], signature: str) -> bytes:
+    """Quantise the operations of one part of a float32 ``.tflite`` model to int8.
+
+    Args:
+        model: The float32 model.
+        body: Name of the Keras model whose operations become int8: 8-bit weights a channel, 8-bit
+            activations.
+        windows: Representative waveforms, float32 ``(samples,)``, from the training side.
+        signature: Name of the model's signature, whose only input is called ``waveform``.
+
+    Returns:
+        The quantised model, input and output still float32.
+    """
+    float_layers = "|".join(FLOAT_LAYERS)
+    recipe = quantizer.Quantizer(bytearray(model))
+    recipe.add_static_config(
+        regex=rf"/{body}(_\d+)?/(?!({float_layers})(_\d+)?/)",
+        operation_name=qtyping.TFLOperationName.ALL_SUPPORTED,
+        activation_num_bits=8,
+        weight_num_bits=8,
+    )
+    samples = [{"waveform": np.ascontiguousarray(window[np.newaxis])} for window in windows]
+    with contextlib.redirect_stdout(io.StringIO()):  # a line an operation
+        statistics = recipe.calibrate({signature: samples})
+        return bytes(recipe.quantize(statistics).quantized_model)

@@ -1,0 +1,201 @@
+"""Every number a training run depends on, in one place.
+
+The constants describe what a model hears; the dataclasses describe one run. A run reads its
+settings from the defaults here, then from a TOML file, then from the command line, and writes the
+result back as ``config.toml`` so that the run can be repeated from its folder alone.
+"""
+
+import dataclasses
+import tomllib
+import types
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import tomli_w
+
+from edge.audio import SAMPLE_RATE
+
+FRAME_LENGTH = 512  # samples in one FFT: 32 ms
+WINDOW_LENGTH = 400  # samples under the Hann window, centred in the frame: 25 ms
+HOP_LENGTH = 256  # samples between frames: 16 ms
+N_FRAMES = 224  # frames a model sees at once
+N_SAMPLES = FRAME_LENGTH + (N_FRAMES - 1) * HOP_LENGTH  # 57,600 samples: 3.6 s
+
+N_MELS = 64
+F_MIN = 20.0  # Hz
+F_MAX = SAMPLE_RATE / 2  # Hz
+
+
+class ConfigError(Exception):
+    """A setting that cannot be used; the message is one line that names it."""
+
+
+@dataclass(frozen=True)
+class FrontendConfig:
+    """What is computed from a waveform before the trained layers.
+
+    Attributes:
+        n_mfcc: Cepstral coefficients kept. As many as mel bands keeps all a log-mel picture has.
+        floor_db: Level below which a mel band counts as silent, in dB re one.
+        deltas: Whether Δ and ΔΔ stand beside the coefficients.
+    """
+
+    n_mfcc: int = N_MELS
+    floor_db: float = -80.0
+    deltas: bool = True
+
+
+@dataclass(frozen=True)
+class AugmentConfig:
+    """What is changed in a training recording, and how far. Zero switches a change off.
+
+    Attributes:
+        speed: Largest relative change of playing speed; pitch and formants move with it.
+        stretch: Largest relative change of tempo that leaves pitch where it is.
+        gain_db: Standard deviation of the level change, dB.
+        shift: Largest shift of the window against the voice, seconds.
+        noise_probability: Share of recordings that get coloured noise.
+        noise_snr_db: Lowest and highest signal-to-noise ratio of that noise, dB.
+        equaliser_db: Standard deviation of the random frequency response, dB.
+        time_masks: Number of SpecAugment time masks.
+        time_mask_frames: Largest width of one, frames.
+        frequency_masks: Number of SpecAugment frequency masks.
+        frequency_mask_bands: Largest width of one, mel bands.
+        mixup: Parameter of mixup's beta distribution.
+    """
+
+    speed: float = 0.06
+    stretch: float = 0.08
+    gain_db: float = 3.0
+    shift: float = 0.3
+    noise_probability: float = 0.3
+    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    equaliser_db: float = 2.0
+    time_masks: int = 1
+    time_mask_frames: int = 16
+    frequency_masks: int = 1
+    frequency_mask_bands: int = 6
+    mixup: float = 0.15
+
+
+@dataclass(frozen=True)
+class ModelConfig:
+    """The trained layers.
+
+    Attributes:
+        name: Key in the registry of :mod:`ser_tf.models`.
+        stem: Channels after the first convolution.
+        blocks: Channels of each residual block; each halves the frame rate.
+        dropout: Share dropped before the answer.
+    """
+
+    name: str = "cnn"
+    stem: int = 96
+    blocks: tuple[int, ...] = (96, 96, 144, 192)
+    dropout: float = 0.5
+
+
+@dataclass(frozen=True)
+class TrainConfig:
+    """How the layers are trained.
+
+    Attributes:
+        epochs: Passes over the training recordings.
+        batch_size: Recordings a step.
+        seed: Decides initial weights, order, augmentation and dropout.
+        learning_rate: Peak of the cosine schedule.
+        warmup: Share of all steps in which the rate rises linearly to its peak.
+        weight_decay: Of AdamW.
+        label_smoothing: Share of a label given to all classes alike.
+        class_weight: Exponent on inverse class frequency: 0 none, 0.5 square root, 1 full.
+        averaging: Momentum of the exponential average of the weights; 0 switches it off.
+        validation: Share of the training side held out to watch, and to fit the temperature on.
+        strategy: ``one`` device or ``mirrored`` over all GPUs.
+        mixed_precision: Compute in bfloat16 with float32 weights.
+    """
+
+    epochs: int = 100
+    batch_size: int = 32
+    seed: int = 0
+    learning_rate: float = 2e-3
+    warmup: float = 0.05
+    weight_decay: float = 0.02
+    label_smoothing: float = 0.05
+    class_weight: float = 0.5
+    averaging: float = 0.998
+    validation: float = 0.1
+    strategy: str = "one"
+    mixed_precision: bool = False
+
+
+@dataclass(frozen=True)
+class Config:
+    """One run: what it learns from and how."""
+
+    data: str = "synthetic"
+    split: str = "common"
+    frontend: FrontendConfig = field(default_factory=FrontendConfig)
+    augment: AugmentConfig = field(default_factory=AugmentConfig)
+    model: ModelConfig = field(default_factory=ModelConfig)
+    train: TrainConfig = field(default_factory=TrainConfig)
+
+    def to_dict(self) -> dict[str, Any]:
+        """The settings as nested dictionaries of plain values."""
+        return dataclasses.asdict(self)
+
+    def write(self, path: Path) -> None:
+        """Write the settings as TOML."""
+        path.write_text(tomli_w.dumps(self.to_dict()), encoding="utf-8")
+
+
+def read_config(path: Path, base: Config | None = None) -> Config:
+    """Read a TOML file; what it does not name stays as in ``base``.
+
+    Raises:
+        ConfigError: The file cannot be read, or names a setting that does not exist or has the
+            wrong type.
+    """
+    try:
+        values = tomllib.loads(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
+    return updated(base or Config(), values, str(path))
+
+
+def updated(config: Any, values: dict[str, Any], where: str) -> Any:
+    """A copy of a (nested) config dataclass with the given values in place.
+
+    Raises:
+        ConfigError: A value's name or type does not fit.
+    """
+    hints = typing.get_type_hints(type(config))
+    changes: dict[str, Any] = {}
+    for name, value in values.items():
+        if name not in hints:
+            known = ", ".join(hints)
+            raise ConfigError(f"{where}: no setting is called {name!r}; there are: {known}")
+        current = getattr(config, name)
+        if dataclasses.is_dataclass(current):
+            if not isinstance(value, dict):
+                raise ConfigError(f"{where}: {name} is a table, [{name}], not a single value")
+            changes[name] = updated(current, value, f"{where} [{name}]")
+        else:
+            changes[name] = _checked(name, value, hints[name], where)
+    return dataclasses.replace(config, **changes)
+
+
+def _checked(name: str, value: Any, hint: Any, where: str) -> Any:
+    if isinstance(hint, types.GenericAlias):
+        item, *rest = typing.get_args(hint)
+        fixed = None if rest == [Ellipsis] else 1 + len(rest)
+        if not isinstance(value, list | tuple) or fixed not in (None, len(value)):
+            count = "a list" if fixed is None else f"a list of {fixed}"
+            raise ConfigError(f"{where}: {name} must be {count} of numbers, not {value!r}")
+        return tuple(_checked(name, entry, item, where) for entry in value)
+    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+        return float(value)
+    if not isinstance(value, hint) or (hint is int and isinstance(value, bool)):
+        raise ConfigError(f"{where}: {name} must be {hint.__name__}, not {value!r}")
+    return value

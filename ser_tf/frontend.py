@@ -1,0 +1,197 @@
+"""Keras layers from a waveform to normalised MFCC, Δ and ΔΔ.
+
+All but the tables of constants is written in ``keras.ops``: the layers run inside ``tf.data``,
+inside the exported TFLite graph (built-in ops only) and under Keras's other backends.
+Shapes: ``batch`` waveforms of ``samples`` become ``frames = 1 + (samples - 512) // 256``.
+"""
+
+from typing import Any
+
+import keras
+import librosa
+import numpy as np
+import scipy.fft
+import scipy.signal
+from keras import ops
+
+from ser_tf.config import (
+    F_MAX,
+    F_MIN,
+    FRAME_LENGTH,
+    HOP_LENGTH,
+    N_MELS,
+    SAMPLE_RATE,
+    WINDOW_LENGTH,
+    FrontendConfig,
+)
+
+DELTA_WIDTH = 9  # frames in the regression window of Δ and ΔΔ, as in librosa
+
+
+@keras.saving.register_keras_serializable("ser_tf")
+class LogMelSpectrogram(keras.layers.Layer):
+    """Waveform to log-mel spectrogram in dB.
+
+    The power spectrum of Hann-windowed frames, summed into Slaney-normalised mel bands: what
+    ``librosa.feature.melspectrogram(n_fft=512, win_length=400, hop_length=256, center=False)``
+    gives, then ``10 log10``. Unlike ``librosa.power_to_db`` nothing is measured against the
+    loudest value, so that level stays in.
+
+    Args:
+        n_mels: Mel bands.
+        floor_db: Values below are raised to it, dB re one.
+
+    Input: float32 ``(batch, samples)`` at 16 kHz. Output: float32 ``(batch, frames, n_mels)``.
+
+    Example:
+        >>> LogMelSpectrogram()(np.zeros((2, 57600), "float32")).shape
+        TensorShape([2, 224, 64])
+    """
+
+    def __init__(self, n_mels: int = N_MELS, floor_db: float = -80.0, **kwargs: Any) -> None:
+        # The range of a power spectrum exceeds what half precision holds.
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.n_mels = n_mels
+        self.floor_db = floor_db
+        margin = (FRAME_LENGTH - WINDOW_LENGTH) // 2
+        hann = scipy.signal.get_window("hann", WINDOW_LENGTH)
+        self._window = np.pad(hann, margin).astype("float32")
+        self._mel = librosa.filters.mel(
+            sr=SAMPLE_RATE, n_fft=FRAME_LENGTH, n_mels=n_mels, fmin=F_MIN, fmax=F_MAX
+        ).T.astype("float32")
+
+    def call(self, waveform: Any) -> Any:
+        frames = ops.extract_sequences(waveform, FRAME_LENGTH, HOP_LENGTH)
+        real, imaginary = ops.rfft(frames * self._window)
+        power = ops.square(real) + ops.square(imaginary)
+        mel = ops.matmul(power, self._mel)
+        decibels = ops.log(ops.maximum(mel, 10 ** (self.floor_db / 10)))
+        return decibels * np.float32(10 / np.log(10))
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n_mels": self.n_mels, "floor_db": self.floor_db}
+
+
+@keras.saving.register_keras_serializable("ser_tf")
+class MFCC(keras.layers.Layer):
+    """Log-mel spectrogram to mel-frequency cepstral coefficients.
+
+    An orthonormal DCT-II over the bands as a constant matrix product, equal to
+    ``librosa.feature.mfcc`` on the same spectrogram; ``tf.signal.mfccs_from_log_mel_spectrograms``
+    would need Flex ops in TFLite.
+
+    Args:
+        n_mfcc: Coefficients kept, from the lowest.
+
+    Input: ``(batch, frames, n_mels)`` in dB. Output: ``(batch, frames, n_mfcc)``.
+
+    Example:
+        >>> MFCC(13)(np.zeros((2, 224, 64), "float32")).shape
+        TensorShape([2, 224, 13])
+    """
+
+    def __init__(self, n_mfcc: int = N_MELS, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.n_mfcc = n_mfcc
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        n_mels = input_shape[-1]
+        matrix = scipy.fft.dct(np.eye(n_mels), axis=0, norm="ortho")
+        self._dct = matrix[: self.n_mfcc].T.astype("float32")
+
+    def call(self, log_mel: Any) -> Any:
+        return ops.matmul(log_mel, self._dct)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], self.n_mfcc)
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "n_mfcc": self.n_mfcc}
+
+
+@keras.saving.register_keras_serializable("ser_tf")
+class Deltas(keras.layers.Layer):
+    """Coefficients with their first and second time derivatives beside them.
+
+    Savitzky-Golay regression over nine frames with the edge frames repeated, equal to
+    ``librosa.feature.delta(order=1 and 2, mode="nearest")``.
+
+    Input: ``(batch, frames, coefficients)``. Output: ``(batch, frames, 3 * coefficients)``, first the
+    coefficients, then Δ and ΔΔ of each in turn.
+
+    Example:
+        >>> Deltas()(np.zeros((2, 224, 13), "float32")).shape
+        TensorShape([2, 224, 39])
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        taps = [
+            scipy.signal.savgol_coeffs(DELTA_WIDTH, polyorder=order, deriv=order, use="dot")
+            for order in (1, 2)
+        ]
+        one_channel = np.stack(taps, axis=-1).astype("float32")[:, None, :]
+        self._taps = np.repeat(one_channel, input_shape[-1], axis=1)
+
+    def call(self, coefficients: Any) -> Any:
+        margin = DELTA_WIDTH // 2
+        first, last = coefficients[:, :1], coefficients[:, -1:]
+        padded = ops.concatenate([first] * margin + [coefficients] + [last] * margin, axis=1)
+        both = ops.depthwise_conv(padded, self._taps, padding="valid")
+        return ops.concatenate([coefficients, both], axis=-1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (*input_shape[:-1], 3 * (input_shape[-1] or 0))
+
+
+@keras.saving.register_keras_serializable("ser_tf")
+class Standardise(keras.layers.Layer):
+    """Features less the training side's mean, over a scale.
+
+    Mean and scale are weights that training does not change: they travel with the model. Nothing is
+    taken from the clip itself, so its level stays visible.
+
+    Input and output: ``(batch, frames, features)``.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        shape = (input_shape[-1],)
+        self.mean = self.add_weight(shape=shape, initializer="zeros", trainable=False, name="mean")
+        self.scale = self.add_weight(shape=shape, initializer="ones", trainable=False, name="scale")
+
+    def set_statistics(self, mean: np.ndarray, scale: np.ndarray) -> None:
+        """Take over statistics of the training side, float ``(features,)`` each."""
+        self.mean.assign(mean)
+        self.scale.assign(np.maximum(scale, 1e-3))
+
+    def call(self, features: Any) -> Any:
+        return (features - self.mean) / self.scale
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
+def build_cepstrum(config: FrontendConfig) -> keras.Sequential:
+    """Log-mel spectrogram ``(batch, frames, 64)`` to features ``(batch, frames, features)``.
+
+    The second half of the front end. It stands apart because SpecAugment masks the mel
+    spectrogram, between the halves.
+    """
+    layers: list[keras.layers.Layer] = [MFCC(config.n_mfcc)]
+    if config.deltas:
+        layers.append(Deltas())
+    return keras.Sequential(layers, name="cepstrum")
+
+
+def n_features(config: FrontendConfig) -> int:
+    """Features a frame that :func:`build_cepstrum` gives."""
+    return config.n_mfcc * (3 if config.deltas else 1)

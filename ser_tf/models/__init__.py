@@ -1,0 +1,66 @@
+"""The registry of model families, and the whole graph around their trained layers."""
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+import numpy as np
+
+from ser_tf.config import N_FRAMES, N_MELS, N_SAMPLES, FrontendConfig, ModelConfig
+from ser_tf.frontend import LogMelSpectrogram, Standardise, build_cepstrum, n_features
+from ser_tf.models import cnn
+
+Builder = Callable[[ModelConfig, tuple[int, int], int], keras.Model]
+
+MODELS: dict[str, Builder] = {"cnn": cnn.build}
+
+
+@keras.saving.register_keras_serializable("ser_tf")
+class Temperature(keras.layers.Layer):
+    """Logits over one number, fitted on held-out recordings so that probabilities mean what they say.
+
+    Guo et al., 2017, https://arxiv.org/abs/1706.04599. The number is a weight that training does
+    not change, one until it is fitted.
+    """
+
+    def __init__(self, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+
+    def build(self, input_shape: tuple[int | None, ...]) -> None:
+        self.temperature = self.add_weight(
+            shape=(), initializer="ones", trainable=False, name="temperature"
+        )
+
+    def set_temperature(self, temperature: float) -> None:
+        """Take over a fitted temperature."""
+        self.temperature.assign(np.float32(temperature))
+
+    def call(self, logits: Any) -> Any:
+        return logits / self.temperature
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return input_shape
+
+
+def build_features(config: FrontendConfig) -> keras.Sequential:
+    """Log-mel spectrogram ``(batch, 224, 64)`` to standardised features, built."""
+    model = keras.Sequential([build_cepstrum(config), Standardise()], name="features")
+    model.build((None, N_FRAMES, N_MELS))
+    return model
+
+
+def build_body(model: ModelConfig, frontend: FrontendConfig, classes: int) -> keras.Model:
+    """The untrained layers of the family ``model.name``: features to logits."""
+    return MODELS[model.name](model, (N_FRAMES, n_features(frontend)), classes)
+
+
+def assemble(
+    config: FrontendConfig, features: keras.Sequential, body: keras.Model
+) -> keras.Model:
+    """The whole graph: waveform ``(batch, 57600)`` to probabilities ``(batch, classes)``."""
+    waveform = keras.Input((N_SAMPLES,), name="waveform")
+    log_mel = LogMelSpectrogram(floor_db=config.floor_db, name="log_mel")(waveform)
+    logits = Temperature(name="temperature")(body(features(log_mel)))
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    return keras.Model(waveform, probabilities, name="ser")
