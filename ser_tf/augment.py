@@ -168,9 +168,7 @@ def mixup(
         seed: int32 ``(2,)``.
         alpha: Parameter of the symmetric beta distribution of the share.
     """
-    draws = tf.random.stateless_gamma(
-        (tf.shape(features)[0], 2), tf.random.fold_in(seed, 9), alpha
-    )
+    draws = tf.random.stateless_gamma((tf.shape(features)[0], 2), tf.random.fold_in(seed, 9), alpha)
     share = draws[:, 0] / tf.maximum(tf.reduce_sum(draws, axis=1), 1e-12)
     share = tf.maximum(share, 1 - share)
     partner_features, partner_targets = tf.roll(features, 1, axis=0), tf.roll(targets, 1, axis=0)

@@ -8,7 +8,7 @@ Shapes: ``batch`` waveforms of ``samples`` become ``frames = 1 + (samples - 512)
 from typing import Any
 
 import keras
-import librosa
+import librosa.filters
 import numpy as np
 import scipy.fft
 import scipy.signal
@@ -98,6 +98,7 @@ class MFCC(keras.layers.Layer):
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
         n_mels = input_shape[-1]
+        assert n_mels is not None
         matrix = scipy.fft.dct(np.eye(n_mels), axis=0, norm="ortho")
         self._dct = matrix[: self.n_mfcc].T.astype("float32")
 
@@ -118,8 +119,8 @@ class Deltas(keras.layers.Layer):
     Savitzky-Golay regression over nine frames with the edge frames repeated, equal to
     ``librosa.feature.delta(order=1 and 2, mode="nearest")``.
 
-    Input: ``(batch, frames, coefficients)``. Output: ``(batch, frames, 3 * coefficients)``, first the
-    coefficients, then Δ and ΔΔ of each in turn.
+    Input: ``(batch, frames, coefficients)``. Output: ``(batch, frames, 3 * coefficients)``,
+    first the coefficients, then Δ and ΔΔ of each in turn.
 
     Example:
         >>> Deltas()(np.zeros((2, 224, 13), "float32")).shape
@@ -131,12 +132,14 @@ class Deltas(keras.layers.Layer):
         super().__init__(**kwargs)
 
     def build(self, input_shape: tuple[int | None, ...]) -> None:
+        channels = input_shape[-1]
+        assert channels is not None
         taps = [
             scipy.signal.savgol_coeffs(DELTA_WIDTH, polyorder=order, deriv=order, use="dot")
             for order in (1, 2)
         ]
         one_channel = np.stack(taps, axis=-1).astype("float32")[:, None, :]
-        self._taps = np.repeat(one_channel, input_shape[-1], axis=1)
+        self._taps = np.repeat(one_channel, channels, axis=1)
 
     def call(self, coefficients: Any) -> Any:
         margin = DELTA_WIDTH // 2

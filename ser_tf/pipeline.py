@@ -262,9 +262,7 @@ def training_batches(
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
         files = tf.data.Dataset.from_tensor_slices(list(shards.files))
         files = files.shuffle(len(shards.files), seed=order_seed + 2 * epoch)
-        records = files.interleave(
-            tf.data.TFRecordDataset, cycle_length=4, block_length=8
-        )
+        records = files.interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=8)
         records = records.shuffle(SHUFFLE_RECORDINGS, seed=order_seed + 2 * epoch + 1)
         records = records.batch(batch_size, drop_remainder=True).enumerate(epoch * batches)
         return records

@@ -3,6 +3,7 @@
 import csv
 import fcntl
 import os
+import zipfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -93,11 +94,13 @@ class Run:
         try:
             with np.load(self.state, allow_pickle=False) as state:
                 if len(state.files) != len(variables) + 1:
-                    raise ValueError(f"{len(state.files) - 1} values for {len(variables)} variables")
+                    raise ValueError(
+                        f"{len(state.files) - 1} values for {len(variables)} variables"
+                    )
                 for i, variable in enumerate(variables):
                     variable.assign(state[f"{i:04d}"])
                 return int(state["epochs_done"])
-        except (OSError, ValueError, KeyError, EOFError) as error:
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile) as error:
             raise RunError(f"{self.state}: cannot be resumed from: {error}") from None
 
     def keep_history(self, epochs: int) -> None:

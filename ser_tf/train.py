@@ -22,11 +22,11 @@ from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
 from ser_tf.emotions import EMOTIONS
 from ser_tf.runs import Run, RunError
-from ser_tf.splits import make_split, read_split, write_split
+from ser_tf.splits import Split, make_split, read_split, write_split
 
 
 def class_weights(labels: np.ndarray, classes: int, exponent: float) -> np.ndarray:
-    """Weights against class imbalance: ``(n / (classes * n_c)) ** exponent``, mean over recordings 1.
+    """Weights against class imbalance: ``(n / (classes * n_c)) ** exponent``, one on average.
 
     Args:
         labels: int ``(recordings,)``.
@@ -136,12 +136,13 @@ class Keeper(keras.callbacks.Callback):
         self._run.save_state(epoch + 1, self._variables)
 
 
-def train(config: Config, run: Run, *, cache: str, strict: bool = False) -> Path:
+def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = False) -> Path:
     """Train in a run's folder, from where its saved state stands.
 
     Args:
         config: All settings; already written to the folder.
         run: The folder, locked by the caller.
+        split: What to learn from and what to watch; already written to the folder.
         cache: Folder for decoded recordings.
         strict: Make every damaged recording an error.
 
@@ -154,14 +155,6 @@ def train(config: Config, run: Run, *, cache: str, strict: bool = False) -> Path
         ValueError: Corpus and settings do not fit together.
     """
     settings = config.train
-    recordings = load_corpus(config.data, strict=strict)
-    if run.split.exists():
-        split = read_split(run.split, recordings)
-    else:
-        split = make_split(
-            recordings, config.split, validation=settings.validation, seed=settings.seed
-        )
-        write_split(split, run.split)
     shards = pipeline.prepare(
         split.train, EMOTIONS, cache, title="decoding training side", strict=strict
     )
@@ -188,7 +181,7 @@ def train(config: Config, run: Run, *, cache: str, strict: bool = False) -> Path
         set_statistics(features, shards, config.frontend.floor_db)
     run.keep_history(done)
 
-    validation = None
+    validation, validation_steps = None, None
     if split.validation:
         held_out = pipeline.prepare(
             split.validation, EMOTIONS, cache, title="decoding validation", strict=strict
@@ -196,6 +189,7 @@ def train(config: Config, run: Run, *, cache: str, strict: bool = False) -> Path
         validation = pipeline.plain_batches(
             held_out, settings.batch_size, features, len(EMOTIONS), config.frontend.floor_db
         )
+        validation_steps = -(-len(held_out.labels) // settings.batch_size)
     callbacks: list[keras.callbacks.Callback] = [
         Keeper(run, state, steps_per_epoch * settings.batch_size),
         keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
@@ -220,6 +214,8 @@ def train(config: Config, run: Run, *, cache: str, strict: bool = False) -> Path
             initial_epoch=done,
             steps_per_epoch=steps_per_epoch,
             validation_data=validation,
+            validation_steps=validation_steps,
+            shuffle=False,
             callbacks=callbacks,
             verbose=0,
         )
@@ -313,21 +309,30 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.resume and not args.out:
         parser.error("--resume needs the run's folder in --out")
-    run = None
+    run: Run | None = None
     try:
         if args.resume:
             run = Run.existing(args.out)
             args.config = args.config or run.config
-            config = _settings(args)
-            if config != read_config(run.config):
-                raise RunError(f"{run.folder}: was started with other settings; resume it as it is")
+        config = _settings(args)
+        if run and config != read_config(run.config):
+            raise RunError(f"{run.folder}: was started with other settings; resume it as it is")
+        recordings = load_corpus(config.data, strict=args.strict)
+        if run:
+            split = read_split(run.split, recordings)
         else:
-            config = _settings(args)
+            split = make_split(
+                recordings,
+                config.split,
+                validation=config.train.validation,
+                seed=config.train.seed,
+            )
             run = Run.create(args.out)
+            write_split(split, run.split)
             config.write(run.config)
         with run.locked():
             print(f"run folder: {run.folder}", file=sys.stderr)
-            model = train(config, run, cache=args.cache, strict=args.strict)
+            model = train(config, run, split, cache=args.cache, strict=args.strict)
     except (ConfigError, CorpusError, RunError, ValueError) as error:
         print(f"error: {error}", file=sys.stderr)
         return 1

@@ -5,6 +5,7 @@ Upload or record a few seconds of voice and see which emotion the model hears. I
 """
 
 import argparse
+import re
 import sys
 import time
 from base64 import b64encode
@@ -23,6 +24,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 from edge import audio
 from edge.classifier import EmotionClassifier, ModelError, Prediction, default_model
 
+UPLOAD, RECORD = "Upload", "Record"
 SUFFIXES = ("wav", "flac", "mp3", "ogg", "opus")
 PICTURED = 60.0  # seconds; of anything longer only the beginning is drawn
 COLUMNS = 800  # of the waveform picture
@@ -45,9 +47,15 @@ def main() -> None:
     st.write("Upload or record a few seconds of a voice to see which emotion the model hears.")
 
     classifier = _classifier()
-    recording = _recording()
+    source = st.segmented_control(
+        "Source", (UPLOAD, RECORD), default=UPLOAD, required=True, label_visibility="collapsed"
+    )
+    if source == RECORD:
+        recording = st.audio_input("Record a voice", sample_rate=None)
+    else:
+        recording = st.file_uploader("A recording: WAV, FLAC, MP3 or OGG", type=SUFFIXES)
     if recording is not None:
-        _show(classifier, recording)
+        _show(classifier, recording, player=source == UPLOAD)
     st.caption(
         "The model judges how a voice sounds, and learnt it from actors. "
         "It cannot know what a person feels."
@@ -55,18 +63,17 @@ def main() -> None:
 
 
 def _classifier() -> EmotionClassifier:
-    parser = argparse.ArgumentParser(exit_on_error=False)
+    parser = argparse.ArgumentParser(add_help=False, exit_on_error=False)
     parser.add_argument("--model", type=Path)
-    options, rest = parser.parse_known_args()
-    if rest:
-        st.error(f"The page was started with an unknown option: {rest[0]}. It knows --model FILE.")
-        st.stop()
     try:
-        path = Path(options.model or default_model())
+        options, rest = parser.parse_known_args()
+        if rest:
+            raise argparse.ArgumentError(None, f"unknown option {rest[0]}")
+        path = options.model or default_model()
         changed = path.stat().st_mtime_ns if path.is_file() else 0
         return _load(path, changed)
-    except ModelError as error:
-        st.error(f"No model can be used: {error}", icon=":material/error:")
+    except (argparse.ArgumentError, ModelError) as error:
+        st.error(_literal(f"No model can be used: {error}"), icon=":material/error:")
         st.info(
             "Train one with `make train`, or start the page with a model of yours:\n\n"
             "`streamlit run streamlit_app/app.py -- --model FILE`"
@@ -80,29 +87,18 @@ def _load(path: Path, changed: int) -> EmotionClassifier:
     return EmotionClassifier(path)
 
 
-def _recording() -> UploadedFile | None:
-    source = st.segmented_control(
-        "Source",
-        ("Upload", "Record"),
-        default="Upload",
-        required=True,
-        label_visibility="collapsed",
-    )
-    if source == "Record":
-        return st.audio_input("Record a voice", sample_rate=None)
-    return st.file_uploader("A recording: WAV, FLAC, MP3 or OGG", type=SUFFIXES)
-
-
-def _show(classifier: EmotionClassifier, recording: UploadedFile) -> None:
+def _show(classifier: EmotionClassifier, recording: UploadedFile, *, player: bool) -> None:
     started = time.perf_counter()
     try:
         prediction = classifier.predict_file(_rewound(recording))
     except audio.AudioError as error:
         with st.container(key="problem"):
-            st.error(f"This recording cannot be used. {error}", icon=":material/error:")
+            words = _literal(f"This recording cannot be used. {error}")
+            st.error(words, icon=":material/error:")
         return
     _answer(prediction, time.perf_counter() - started)
-    st.audio(_rewound(recording), format=recording.type)
+    if player:
+        st.audio(_rewound(recording), format=recording.type)
     if prediction.silent:
         return
     if prediction.end >= TIMELINE_FROM * classifier.window / classifier.sample_rate:
@@ -216,7 +212,7 @@ def _waveform(waveform: np.ndarray) -> alt.Chart:
             "high": [column.max() for column in columns],
         }
     )
-    loudest = float(np.abs(waveform).max())
+    loudest = max(float(np.abs(waveform).max()), 1e-4)  # its beginning may be silent
     return (
         alt.Chart(table)
         .mark_area(color=ACCENT)
@@ -289,6 +285,11 @@ def _seconds(end: float, name: str = "seconds") -> alt.X:
         scale=alt.Scale(domain=[0, float(end)], nice=False),
         axis=alt.Axis(grid=False, tickCount=8),
     )
+
+
+def _literal(text: str) -> str:
+    """The text as Markdown that shows it as it is, whatever a file is called."""
+    return re.sub(r"([\\`*_{}\[\]()<>#+!|~:$&])", r"\\\1", text)
 
 
 def _rewound(recording: UploadedFile) -> UploadedFile:

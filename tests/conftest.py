@@ -14,3 +14,54 @@ def real_data() -> Path:
     if not folder.is_dir():
         pytest.skip(f"real recordings are not at {folder.name} beside the project")
     return folder
+
+
+TINY = """
+[model]
+stem = 16
+blocks = [16, 16]
+[train]
+epochs = 4
+batch_size = 16
+validation = 0.2
+"""
+
+
+@pytest.fixture(scope="session")
+def generated_corpus(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A small generated corpus: eight emotions, four speakers, four clips each."""
+    from ser_tf.corpora import synthetic
+
+    folder = tmp_path_factory.mktemp("corpus") / "voices"
+    synthetic.generate(folder, speakers=4, clips=4)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_config(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Settings of a model that trains in seconds."""
+    path = tmp_path_factory.mktemp("config") / "tiny.toml"
+    path.write_text(TINY)
+    return path
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests keep decoded recordings."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture(scope="session")
+def tiny_run(
+    tmp_path_factory: pytest.TempPathFactory,
+    generated_corpus: Path,
+    tiny_config: Path,
+    cache: Path,
+) -> Path:
+    """The folder of a finished training run on the generated corpus."""
+    from ser_tf.train import main
+
+    run = tmp_path_factory.mktemp("runs") / "tiny"
+    options = ["--data", str(generated_corpus), "--config", str(tiny_config), "--out", str(run)]
+    assert main([*options, "--cache", str(cache)]) == 0
+    return run

@@ -8,7 +8,6 @@ import numpy as np
 EMOTIONS = ("neutral", "calm", "happy", "sad", "angry", "fearful", "disgust", "surprised")
 SAMPLE_RATE = 16_000
 WINDOW = 57_600
-FRAME = 480
 
 
 def tone_of(emotion: str) -> float:
@@ -23,24 +22,24 @@ def tone(emotion: str, seconds: float, rate: int = SAMPLE_RATE, level: float = 0
 
 
 @functools.cache
-def plain_model(batch: int = 1, answers: int = len(EMOTIONS)) -> bytes:
-    """float32[batch, 57600] -> float32[1, answers] as the converter writes it, without metadata.
+def plain_model(batch: int = 1, frame: int = 480) -> bytes:
+    """float32[batch, 57600] -> float32[1, 8] as the converter writes it, without metadata.
 
-    The waveform is cut into frames and projected on a cosine and a sine of each pitch; the
-    probabilities follow from the logarithm of the energy at each.
+    The waveform is cut into frames of ``frame`` samples and projected on a cosine and a sine of
+    each pitch; the probabilities follow from the logarithm of the energy at each.
     """
     import tensorflow as tf
 
-    phase = 2 * np.pi * np.arange(FRAME)[:, None] / SAMPLE_RATE
-    pitches = 500.0 * np.arange(1, answers + 1)
-    waves = np.concatenate([np.cos(phase * pitches), np.sin(phase * pitches)], axis=1) / FRAME
+    phase = 2 * np.pi * np.arange(frame)[:, None] / SAMPLE_RATE
+    pitches = np.array([tone_of(emotion) for emotion in EMOTIONS])
+    waves = np.concatenate([np.cos(phase * pitches), np.sin(phase * pitches)], axis=1) / frame
 
     class Stub(tf.Module):
         @tf.function(input_signature=[tf.TensorSpec([batch, WINDOW], tf.float32)])
         def __call__(self, waveform: tf.Tensor) -> tf.Tensor:
-            frames = tf.reshape(waveform, [-1, FRAME])
+            frames = tf.reshape(waveform, [-1, frame])
             parts = tf.square(tf.matmul(frames, tf.constant(waves, tf.float32)))
-            energy = tf.reduce_mean(parts[:, :answers] + parts[:, answers:], axis=0, keepdims=True)
+            energy = tf.reduce_mean(parts[:, :8] + parts[:, 8:], axis=0, keepdims=True)
             return tf.nn.softmax(0.5 * tf.math.log(energy + 1e-5))
 
     stub = Stub()

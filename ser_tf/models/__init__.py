@@ -17,10 +17,10 @@ MODELS: dict[str, Builder] = {"cnn": cnn.build}
 
 @keras.saving.register_keras_serializable("ser_tf")
 class Temperature(keras.layers.Layer):
-    """Logits over one number, fitted on held-out recordings so that probabilities mean what they say.
+    """Logits over one number, so that probabilities mean what they say.
 
-    Guo et al., 2017, https://arxiv.org/abs/1706.04599. The number is a weight that training does
-    not change, one until it is fitted.
+    Guo et al., 2017, https://arxiv.org/abs/1706.04599. Fitted on held-out recordings after training,
+    which does not change it; one until then.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -55,9 +55,7 @@ def build_body(model: ModelConfig, frontend: FrontendConfig, classes: int) -> ke
     return MODELS[model.name](model, (N_FRAMES, n_features(frontend)), classes)
 
 
-def assemble(
-    config: FrontendConfig, features: keras.Sequential, body: keras.Model
-) -> keras.Model:
+def assemble(config: FrontendConfig, features: keras.Sequential, body: keras.Model) -> keras.Model:
     """The whole graph: waveform ``(batch, 57600)`` to probabilities ``(batch, classes)``."""
     waveform = keras.Input((N_SAMPLES,), name="waveform")
     log_mel = LogMelSpectrogram(floor_db=config.floor_db, name="log_mel")(waveform)

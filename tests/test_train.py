@@ -1,0 +1,200 @@
+"""Training runs: what they leave, how they resume, what they refuse."""
+
+import csv
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+from conftest import ROOT
+
+from ser_tf import train
+from ser_tf.config import ConfigError, read_config
+from ser_tf.runs import Run, RunError
+
+
+def command(*options: object) -> list[str]:
+    return [sys.executable, "-m", "ser_tf.train", *map(str, options)]
+
+
+def weights(run: Path) -> list[np.ndarray]:
+    return keras.saving.load_model(run / "model.keras").get_weights()
+
+
+def history(run: Path) -> list[dict[str, str]]:
+    path = run / "history.csv"
+    if not path.exists():
+        return []
+    with path.open(newline="") as file:
+        return list(csv.DictReader(file))
+
+
+@pytest.mark.timeout(300)
+def test_a_killed_run_resumes_and_ends_with_the_same_weights(
+    tiny_run: Path, generated_corpus: Path, tiny_config: Path, cache: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "killed"
+    options = ["--data", generated_corpus, "--config", tiny_config, "--cache", cache, "--out", run]
+    process = subprocess.Popen(command(*options), cwd=ROOT, stderr=subprocess.DEVNULL)
+    while len(history(run)) < 2:
+        assert process.poll() is None, "ended before it could be killed"
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not (run / "model.keras").exists()
+
+    done = subprocess.run(
+        command("--out", run, "--resume", "--cache", cache),
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    assert [row["epoch"] for row in history(run)] == ["1", "2", "3", "4"]
+    for resumed, uninterrupted in zip(weights(run), weights(tiny_run), strict=True):
+        np.testing.assert_allclose(resumed, uninterrupted, rtol=1e-4, atol=1e-5)
+
+
+def test_a_run_folder_says_all_about_its_run(tiny_run: Path, generated_corpus: Path) -> None:
+    config = read_config(tiny_run / "config.toml")
+    assert config.data == str(generated_corpus.resolve())
+    assert config.train.epochs == 4
+    split = json.loads((tiny_run / "split.json").read_text())
+    assert split["name"] == "common"
+    parts = [set(split[part]) for part in ("train", "validation", "test")]
+    assert sum(map(len, parts)) == len(set.union(*parts)) == 128
+    rows = history(tiny_run)
+    assert [row["epoch"] for row in rows] == ["1", "2", "3", "4"]
+    assert {"loss", "accuracy", "val_loss", "val_accuracy"} <= set(rows[0])
+    assert list((tiny_run / "tensorboard").rglob("events.out.*"))
+    assert next(tiny_run.glob("example.*")).resolve().is_file()
+
+
+def test_training_lowers_the_loss(tiny_run: Path) -> None:
+    losses = [float(row["loss"]) for row in history(tiny_run)]
+    assert losses[-1] < 0.9 * losses[0]
+
+
+def test_another_seed_ends_with_other_weights(
+    tiny_run: Path, generated_corpus: Path, tiny_config: Path, cache: Path, tmp_path: Path
+) -> None:
+    options = ["--data", generated_corpus, "--config", tiny_config, "--cache", cache, "--seed", 1]
+    assert train.main([str(option) for option in [*options, "--out", tmp_path / "other"]]) == 0
+    differences = [
+        np.abs(one - other).max()
+        for one, other in zip(weights(tiny_run), weights(tmp_path / "other"), strict=True)
+    ]
+    assert max(differences) > 0.01
+
+
+@pytest.mark.parametrize("option", ["--mixed-precision", "--strategy=mirrored"])
+def test_a_model_trained_in_another_way_is_saved_in_float32(
+    option: str, generated_corpus: Path, tiny_config: Path, cache: Path, tmp_path: Path
+) -> None:
+    run = tmp_path / "run"
+    options = ["--data", generated_corpus, "--config", tiny_config, "--cache", cache, "--out", run]
+    assert train.main([*map(str, options), "--epochs", "1", option]) == 0
+    model = keras.saving.load_model(run / "model.keras")
+    assert {layer.compute_dtype for layer in model.get_layer("cnn").layers} == {"float32"}
+    assert model(np.zeros((1, 57600), "float32")).shape == (1, 8)
+
+
+def test_two_runs_never_share_a_folder(
+    tiny_run: Path, generated_corpus: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")}
+    assert train.main(["--data", str(generated_corpus), "--out", str(tiny_run)]) == 1
+    assert "exists already" in capsys.readouterr().err
+    assert {path: path.stat().st_mtime_ns for path in tiny_run.rglob("*")} == before
+
+
+def test_a_run_in_progress_is_not_resumed_by_another_process(tiny_run: Path) -> None:
+    with Run(tiny_run).locked():
+        done = subprocess.run(
+            command("--out", tiny_run, "--resume"), cwd=ROOT, capture_output=True, text=True
+        )
+    assert done.returncode == 1
+    assert "another process" in done.stderr.splitlines()[-1]
+
+
+def test_a_resumed_run_keeps_its_settings(
+    tiny_run: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert train.main(["--out", str(tiny_run), "--resume", "--epochs", "9"]) == 1
+    assert "other settings" in capsys.readouterr().err
+
+
+def test_a_damaged_state_is_one_line(tiny_run: Path) -> None:
+    state = tiny_run / "state.npz"
+    content = state.read_bytes()
+    state.write_bytes(content[: len(content) // 2])
+    try:
+        with pytest.raises(RunError, match=r"state\.npz: cannot be resumed from"):
+            Run(tiny_run).load_state([])
+    finally:
+        state.write_bytes(content)
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ("[train]\nepoch = 3", "no setting is called 'epoch'"),
+        ("[train]\nepochs = 'many'", "epochs must be int"),
+        ("[augment]\nnoise_snr_db = [1.0]", "a list of 2"),
+        ("train = 3", "train is a table"),
+        ("[train", "cannot be read as TOML"),
+    ],
+)
+def test_a_wrong_setting_is_named(text: str, complaint: str, tmp_path: Path) -> None:
+    path = tmp_path / "recipe.toml"
+    path.write_text(text)
+    with pytest.raises(ConfigError, match=complaint) as error:
+        read_config(path)
+    assert str(path) in str(error.value)
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ["--data", "nowhere"],
+        ["--split", "sideways"],
+        ["--epochs", "0"],
+        ["--config", "missing.toml"],
+        ["--out", "missing", "--resume"],
+    ],
+)
+def test_a_users_mistake_is_one_line_and_leaves_no_folder(
+    options: list[str],
+    generated_corpus: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    if "--data" not in options and "--resume" not in options:
+        options = [*options, "--data", str(generated_corpus)]
+    assert train.main(options) == 1
+    lines = [line for line in capsys.readouterr().err.splitlines() if line.startswith("error:")]
+    assert len(lines) == 1
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:
+    labels = np.array([0] * 30 + [1] * 10)
+    weights = train.class_weights(labels, 2, 0.5)
+    assert weights[1] / weights[0] == pytest.approx(3**0.5)
+    assert weights[labels].mean() == pytest.approx(1)
+    assert train.class_weights(labels, 2, 0.0) == pytest.approx([1, 1])
+
+
+def test_the_temperature_undoes_overconfidence() -> None:
+    generator = np.random.default_rng(0)
+    logits = generator.normal(size=(4000, 8))
+    probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    labels = np.array([generator.choice(8, p=row) for row in probabilities])
+    assert train.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
