@@ -18,16 +18,16 @@ import sys
 import tempfile
 import time
 from collections import defaultdict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import joblib
+import keras
 import librosa
 import matplotlib
 import numpy as np
 import scipy.signal
-import tensorflow as tf
 from PIL import Image
 from tqdm import tqdm
 
@@ -39,11 +39,10 @@ from ser_tf.train import class_weights, compiled_body
 
 ROUNDS = 1
 FED_BATCHES = 24  # timed after the first epoch
-STEPS = 16  # timed of training, from memory and from the pipeline each
+STEPS = 24  # timed of training, from memory and from the pipeline each
 
-OURS, OURS_FIRST = "pipeline, later epochs", "pipeline, first epoch with decoding"
-OURS_PLAIN, DECODING = "pipeline, no augmentation", "pipeline, decoding alone"
-C1 = "librosa, C1"
+LATER_EPOCHS = "pipeline, later epochs"
+FIRST_EPOCH = "pipeline, first epoch and decoding"
 
 
 def a1(path: Path) -> np.ndarray:
@@ -127,12 +126,20 @@ def loudness(waveform: np.ndarray, rate: float) -> float:
     block = min(round(0.4 * rate), len(weighted))
     blocks = np.lib.stride_tricks.sliding_window_view(weighted, block)[:: max(1, block // 4)]
     power = np.mean(np.square(blocks), axis=1)
-    for gate in (-70.0, None):
-        level = -0.691 + 10 * np.log10(np.maximum(power, 1e-12))
-        if gate is None:
-            gate = -0.691 + 10 * np.log10(max(power.mean(), 1e-12)) - 10
-        power = power[level > gate] if np.any(level > gate) else power
-    return float(-0.691 + 10 * np.log10(max(power.mean(), 1e-12)))
+    offset_db = -0.691
+    heard = power[power > 10 ** ((-70 - offset_db) / 10)]
+    if not heard.size:
+        return -70.0
+    gated = heard[heard > heard.mean() / 10]
+    return float(offset_db + 10 * np.log10(gated.mean()))
+
+
+LIBROSA: dict[str, Callable[[Path], np.ndarray]] = {
+    "librosa, A1": a1,
+    "librosa, C1": c1,
+    "librosa, C1, augmented copy": c1_augmented,
+    "librosa, E2": e2,
+}
 
 
 def measure(recordings: list[Recording], workers: int) -> dict[str, Any]:
@@ -143,86 +150,87 @@ def measure(recordings: list[Recording], workers: int) -> dict[str, Any]:
         workers: Processes of librosa.
 
     Returns:
-        ``clips_per_second`` by system; ``ratios``, how many times as fast as each system the
-        augmented pipeline is; ``training``, how a training loop shares the cores with its feed;
-        ``setup_seconds``, once a run.
+        ``clips_per_second`` by system; ``first_epoch_over`` and ``later_epochs_over`` it, how many
+        times as fast as each system the augmented pipeline is; ``training``, how a training loop
+        gets on with its feed on the same cores; ``setup_seconds`` of the ``pipeline``, once a run.
     """
     config = Config()
-    batch_size, floor_db = config.train.batch_size, config.frontend.floor_db
     features = models.build_features(config.frontend)
     body = compiled_body(config, len(EMOTIONS), 10_000)
-    step = tf.function(body.train_step, reduce_retracing=True)
     paths = [recording.path for recording in recordings]
-    rates: dict[str, list[float]] = defaultdict(list)
-    ratios: dict[str, list[float]] = defaultdict(list)
-    training: dict[str, list[float]] = defaultdict(list)
-    setup: list[float] = []
-
+    tables: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
     with joblib.Parallel(n_jobs=workers) as parallel:
-
-        def librosa_rate(system: Callable[[Path], np.ndarray]) -> float:
-            def run(path: Path) -> tuple[int, ...]:
-                return system(path).shape
-
-            return _rate(len(paths), lambda: parallel(joblib.delayed(run)(p) for p in paths))
-
-        systems = {"librosa, A1": a1, C1: c1, "librosa, C1 augmented": c1_augmented}
-        systems["librosa, E2"] = e2
-        for system in systems.values():
+        for system in LIBROSA.values():
             parallel(joblib.delayed(system)(path) for path in paths[: 4 * workers])
-
         for _ in tqdm(range(ROUNDS), desc="rounds"):
             with tempfile.TemporaryDirectory() as cache:
-                begin = time.perf_counter()
-                shards = pipeline.prepare(recordings, EMOTIONS, cache)
-                decoding = (time.perf_counter() - begin) / len(shards.labels)
-                begin = time.perf_counter()
-                batches = pipeline.training_batches(
-                    shards,
-                    batch_size,
-                    features,
-                    class_weights(shards.labels, len(EMOTIONS), config.train.class_weight),
-                    config.augment,
-                    floor_db=floor_db,
-                    seed=0,
-                )
-                kept = next(iter(batches))  # traces the graph
-                setup.append(time.perf_counter() - begin)
+                rates, batches, setup = _through_pipeline(recordings, features, config, cache)
+                for name, system in LIBROSA.items():
+                    begin = time.perf_counter()
+                    parallel(joblib.delayed(_shape)(system, path) for path in paths)
+                    rates[name] = len(paths) / (time.perf_counter() - begin)
+                training = _training(body, batches, config.train.batch_size)
+            for name, rate in rates.items():
+                tables["clips_per_second"][name].append(rate)
+                tables["first_epoch_over"][name].append(rates[FIRST_EPOCH] / rate)
+                tables["later_epochs_over"][name].append(rates[LATER_EPOCHS] / rate)
+            for name, value in training.items():
+                tables["training"][name].append(value)
+            tables["pipeline"]["setup_seconds"].append(setup)
+    medians = {
+        title: {name: statistics.median(values) for name, values in table.items()}
+        for title, table in tables.items()
+    }
+    return {"clips": len(paths), "workers": workers, "rounds": ROUNDS, **medians}
 
-                epoch = len(shards.labels) // batch_size
-                feed = iter(batches)
-                first = _rate(epoch * batch_size, lambda: _take(feed, epoch))
-                later = _rate(FED_BATCHES * batch_size, lambda: _take(feed, FED_BATCHES))
-                del feed
-                plain = pipeline.plain_batches(
-                    shards, batch_size, features, len(EMOTIONS), floor_db
-                )
-                _take(iter(plain), 1)
-                round_rates = {
-                    OURS: later,
-                    OURS_FIRST: 1 / (1 / first + decoding),
-                    OURS_PLAIN: _rate(len(shards.labels), lambda: _take(iter(plain), None)),
-                    DECODING: 1 / decoding,
-                    **{name: librosa_rate(system) for name, system in systems.items()},
-                }
-                for name, rate in round_rates.items():
-                    rates[name].append(rate)
-                    ratios[name].append(later / rate)
 
-                step(kept)
-                alone, _ = _train(step, itertools.repeat(kept))
-                together, waiting = _train(step, iter(batches))
-                training["steps from memory, clips/s"].append(STEPS * batch_size / alone)
-                training["steps from pipeline, clips/s"].append(STEPS * batch_size / together)
-                training["share of time waiting"].append(waiting / together)
+def _through_pipeline(
+    recordings: list[Recording], features: keras.Sequential, config: Config, cache: str
+) -> tuple[dict[str, float], Iterable[Any], float]:
+    """Clips per second from files to batches, the batches, and the seconds to set them up."""
+    batch_size, floor_db = config.train.batch_size, config.frontend.floor_db
+    begin = time.perf_counter()
+    shards = pipeline.prepare(recordings, EMOTIONS, cache)
+    decoding = (time.perf_counter() - begin) / len(shards.labels)
+
+    begin = time.perf_counter()
+    weights = class_weights(shards.labels, len(EMOTIONS), config.train.class_weight)
+    batches = pipeline.training_batches(
+        shards, batch_size, features, weights, config.augment, floor_db=floor_db, seed=0
+    )
+    setup = time.perf_counter() - begin
+
+    feed = iter(batches)
+    first = _seconds_a_clip(itertools.islice(feed, len(shards.labels) // batch_size))
+    later = _seconds_a_clip(itertools.islice(feed, FED_BATCHES))
+    plain = pipeline.plain_batches(shards, batch_size, features, len(EMOTIONS), floor_db)
+    rates = {
+        LATER_EPOCHS: 1 / later,
+        FIRST_EPOCH: 1 / (first + decoding),
+        "pipeline, decoding alone": 1 / decoding,
+        "pipeline, no augmentation": 1 / _seconds_a_clip(plain),
+    }
+    return rates, batches, setup
+
+
+def _seconds_a_clip(batches: Iterable[Any]) -> float:
+    begin = time.perf_counter()
+    clips = sum(len(batch[0]) for batch in batches)
+    return (time.perf_counter() - begin) / clips
+
+
+def _shape(system: Callable[[Path], np.ndarray], path: Path) -> tuple[int, ...]:
+    return system(path).shape
+
+
+def _training(body: keras.Model, batches: Iterable[Any], batch_size: int) -> dict[str, float]:
+    """Training from memory and from the pipeline, by name of the figure."""
+    alone, _ = _train(body, itertools.repeat(next(iter(batches))))
+    together, waiting = _train(body, iter(batches))
     return {
-        "clips": len(recordings),
-        "workers": workers,
-        "rounds": ROUNDS,
-        "clips_per_second": _medians(rates),
-        "ratios": _medians(ratios),
-        "training": _medians(training),
-        "setup_seconds": statistics.median(setup),
+        "steps from memory, clips/s": STEPS * batch_size / alone,
+        "steps from pipeline, clips/s": STEPS * batch_size / together,
+        "share of time waiting for batches": waiting / together,
     }
 
 
@@ -240,40 +248,27 @@ def _c1_features(waveform: np.ndarray, rate: float) -> np.ndarray:
     return librosa.util.fix_length(np.concatenate(frames), size=216).T
 
 
-def _rate(clips: int, work: Callable[[], Any]) -> float:
-    begin = time.perf_counter()
-    work()
-    return clips / (time.perf_counter() - begin)
-
-
-def _take(batches: Iterator[Any], count: int | None) -> None:
-    for _ in itertools.islice(batches, count):
-        pass
-
-
-def _train(step: Callable[[Any], Any], batches: Iterator[Any]) -> tuple[float, float]:
+def _train(body: keras.Model, batches: Iterator[Any]) -> tuple[float, float]:
     """Seconds that ``STEPS`` steps take, and those of them spent waiting for batches."""
-    step(next(batches))
+    for _ in range(4):  # beyond what lies ready at the start
+        body.train_on_batch(*next(batches))
     waiting = 0.0
     begin = time.perf_counter()
     for _ in range(STEPS):
         asked = time.perf_counter()
         batch = next(batches)
         waiting += time.perf_counter() - asked
-        float(step(batch)["loss"])
+        body.train_on_batch(*batch)
     return time.perf_counter() - begin, waiting
-
-
-def _medians(figures: dict[str, list[float]]) -> dict[str, float]:
-    return {name: statistics.median(values) for name, values in figures.items()}
 
 
 def _table(figures: dict[str, Any]) -> str:
     lines = [f"{figures['clips']} clips, {figures['workers']} cores, {figures['rounds']} rounds"]
-    lines += ["", f"{'system':38}{'clips/s':>9}{'ratio':>8}"]
+    lines += ["", f"{'':38}{'clips/s':>9}{'first epoch':>13}{'later epochs':>14}"]
     for name, rate in figures["clips_per_second"].items():
-        lines.append(f"{name:38}{rate:9.1f}{figures['ratios'][name]:8.1f}")
-    lines.append(f"(set-up of the pipeline, once a run: {figures['setup_seconds']:.1f} s)")
+        first, later = figures["first_epoch_over"][name], figures["later_epochs_over"][name]
+        lines.append(f"{name:38}{rate:9.1f}{first:12.1f}x{later:13.1f}x")
+    lines.append(f"(set-up of the pipeline, once a run: {figures['pipeline']['setup_seconds']:.1f} s)")
     lines.append("")
     for name, value in figures["training"].items():
         shown = f"{value:9.1%}" if name.startswith("share") else f"{value:9.1f}"

@@ -26,7 +26,8 @@ from export.metadata import embed
 from export.quantise import quantise_body
 from ser_tf import pipeline
 from ser_tf.config import N_SAMPLES, ConfigError, read_config
-from ser_tf.corpora import CorpusError, load_corpus
+from ser_tf.corpora import CorpusError, load_corpus, ravdess
+from ser_tf.corpora.recording import Recording
 from ser_tf.emotions import EMOTIONS
 from ser_tf.runs import Run, RunError
 from ser_tf.splits import read_split
@@ -39,11 +40,11 @@ VERIFICATION = (
 LATENCY_RUNS = 50
 
 DESCRIPTION = "Speech emotion from 3.6 s of sound: probabilities of eight emotions."
-LICENSE_NOTE = (
+RAVDESS_LICENSE_NOTE = (
     "Trained on RAVDESS (Livingstone and Russo, 2018, https://doi.org/10.5281/zenodo.1188976),"
     " CC BY-NC-SA 4.0: credit its authors, no commercial use, share alike."
 )
-UNLICENSED_NOTE = "No statement on the recordings it was trained on."
+OTHER_LICENSE_NOTE = "As the recordings that it was trained on allow."
 
 
 class ExportError(Exception):
@@ -147,7 +148,7 @@ def convert(run: Run, *, cache: str) -> Path:
     folder = run.folder / "export"
     aside = Path(tempfile.mkdtemp(prefix=".export-", dir=run.folder))
     try:
-        license_note = LICENSE_NOTE if _is_ravdess(split.train) else UNLICENSED_NOTE
+        license_note = _license_note(split.train)
         variants = []
         for name, content in (("float32", float32), ("int8", int8)):
             path = aside / f"ser_{name}.tflite"
@@ -190,8 +191,12 @@ def _windows(shards: pipeline.Shards, count: int) -> tuple[np.ndarray, np.ndarra
     return waveforms[:count], labels[:count]
 
 
-def _is_ravdess(recordings: Sequence[object]) -> bool:
-    return any("intensity" in getattr(recording, "traits", {}) for recording in recordings)
+def _license_note(recordings: Sequence[Recording]) -> str:
+    try:
+        ravdess.parse_name(recordings[0].name)
+    except ValueError:
+        return OTHER_LICENSE_NOTE
+    return RAVDESS_LICENSE_NOTE
 
 
 def _measure(path: Path, clips: np.ndarray, labels: np.ndarray, expected: np.ndarray) -> Variant:
