@@ -37,7 +37,7 @@ from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.emotions import EMOTIONS
 from ser_tf.train import class_weights, compiled_body
 
-ROUNDS = 1
+ROUNDS = 3
 FED_BATCHES = 24  # timed after the first epoch
 STEPS = 24  # timed of training, from memory and from the pipeline each
 

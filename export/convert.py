@@ -24,7 +24,7 @@ from edge.audio import SAMPLE_RATE
 from edge.classifier import EmotionClassifier
 from export.metadata import embed
 from export.quantise import quantise_body
-from ser_tf import pipeline
+from ser_tf import models, pipeline
 from ser_tf.config import N_SAMPLES, ConfigError, read_config
 from ser_tf.corpora import CorpusError, load_corpus, ravdess
 from ser_tf.corpora.recording import Recording
@@ -128,7 +128,7 @@ def convert(run: Run, *, cache: str) -> Path:
     config = read_config(run.config)
     split = read_split(run.split, load_corpus(config.data))
     try:
-        model = keras.saving.load_model(run.model)
+        model = models.load(run.model)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(f"{run.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
     training = pipeline.prepare(split.train, EMOTIONS, cache, title="decoding training side")

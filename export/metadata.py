@@ -83,8 +83,10 @@ def embed(
     builder.Finish(model.Pack(builder), b"TFL3")
 
     file = io.BytesIO(bytes(builder.Output()))
-    with zipfile.ZipFile(file, "a", zipfile.ZIP_STORED) as archive:  # readers do not inflate
-        archive.writestr(zipfile.ZipInfo(LABELS_FILE), "\n".join(labels))
+    with zipfile.ZipFile(file, "a") as archive:
+        # Without a date, so that the file depends on the arguments alone; and stored as it is, for
+        # other readers do not inflate.
+        archive.writestr(zipfile.ZipInfo(LABELS_FILE), "\n".join(labels), zipfile.ZIP_STORED)
     return file.getvalue()
 
 

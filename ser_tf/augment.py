@@ -14,8 +14,11 @@ MASK_BANK = 4096  # SpecAugment masks drawn before training; each recording pick
 
 
 def source_samples(config: AugmentConfig) -> int:
-    """Samples that :func:`change_speed` needs to give a full window at the highest speed."""
-    return int(np.ceil(N_SAMPLES * (1 + config.speed))) + 1
+    """Samples that :func:`change_speed` needs to give a full window at the highest speed.
+
+    As many on both sides: at its own speed a waveform is read on its samples, not between them.
+    """
+    return N_SAMPLES + 2 * (int(np.ceil(N_SAMPLES * config.speed / 2)) + 1)
 
 
 def change_speed(waveform: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
@@ -101,8 +104,8 @@ def change_tempo(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> 
     rate = 1 + _uniform(seed, 7, -config.stretch, config.stretch, _count(log_mel))
     middle = (N_FRAMES - 1) / 2
     position = middle + rate[:, None] * (tf.range(N_FRAMES, dtype=tf.float32) - middle)
-    position = tf.clip_by_value(position, 0.0, N_FRAMES - 1.001)
-    before = tf.floor(position)
+    position = tf.clip_by_value(position, 0.0, N_FRAMES - 1.0)
+    before = tf.minimum(tf.floor(position), N_FRAMES - 2.0)
     share = (position - before)[..., None]
     index = tf.cast(before, tf.int32)
     left = tf.gather(log_mel, index, batch_dims=1)
@@ -124,13 +127,14 @@ def draw_masks(config: AugmentConfig, seed: int) -> tuple[tf.Tensor, tf.Tensor]:
 
     generator = np.random.default_rng([seed, MASK_BANK])
 
+    # A width drawn by tensorflow-io stays below ``param``.
     @tf.function
     def draw() -> tuple[tf.Tensor, tf.Tensor]:
         time, frequency = tf.ones((N_FRAMES, 1)), tf.ones((1, N_MELS))
         for _ in range(config.time_masks):
-            time = tfio.audio.time_mask(time, param=config.time_mask_frames)
+            time = tfio.audio.time_mask(time, param=config.time_mask_frames + 1)
         for _ in range(config.frequency_masks):
-            frequency = tfio.audio.freq_mask(frequency, param=config.frequency_mask_bands)
+            frequency = tfio.audio.freq_mask(frequency, param=config.frequency_mask_bands + 1)
         return time[:, 0], frequency[0]
 
     tf.random.set_seed(int(generator.integers(2**31)))

@@ -92,8 +92,8 @@ class ModelConfig:
     """
 
     name: str = "cnn"
-    stem: int = 96
-    blocks: tuple[int, ...] = (96, 96, 144, 192)
+    stem: int = 112
+    blocks: tuple[int, ...] = (112, 112, 144, 192)
     dropout: float = 0.5
 
 
@@ -116,7 +116,7 @@ class TrainConfig:
         mixed_precision: Compute in bfloat16 with float32 weights.
     """
 
-    epochs: int = 100
+    epochs: int = 200
     batch_size: int = 32
     seed: int = 0
     learning_rate: float = 2e-3

@@ -86,10 +86,17 @@ def prepare(
         key.update(f"\n{digests[i]} {recordings[i].emotion}".encode())
     folder = tf.io.gfile.join(cache, f"pcm-{key.hexdigest()}")
     done = tf.io.gfile.join(folder, "labels.txt")
-    if not tf.io.gfile.exists(done):
+    reused = tf.io.gfile.exists(done)
+    if not reused:
         _write_shards([recordings[i] for i in order], labels, folder, title, strict)
     with tf.io.gfile.GFile(done) as file:
         found = np.array(file.read().split(), dtype=np.int64)
+    if reused and len(found) < len(recordings):
+        missing = f"{len(recordings) - len(found)} of {len(recordings)} recordings"
+        hint = f"could not be decoded earlier; delete {folder} to see which and why"
+        if strict:
+            raise CorpusError(f"{missing} {hint}")
+        print(f"warning: {missing} {hint}", file=sys.stderr)
     return Shards(tuple(sorted(tf.io.gfile.glob(f"{folder}/*.tfrecord"))), found)
 
 

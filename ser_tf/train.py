@@ -166,10 +166,10 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
         )
 
     keras.utils.set_random_seed(settings.seed)
-    keras.mixed_precision.set_global_policy(
-        "mixed_bfloat16" if settings.mixed_precision else "float32"
-    )
+    keras.mixed_precision.set_global_policy("float32")
     features = models.build_features(config.frontend)
+    if settings.mixed_precision:
+        keras.mixed_precision.set_global_policy("mixed_bfloat16")
     strategy = tf.distribute.MirroredStrategy() if settings.strategy == "mirrored" else None
     with strategy.scope() if strategy else tf.device(None):
         body = compiled_body(config, len(EMOTIONS), steps_per_epoch * settings.epochs)

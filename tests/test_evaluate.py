@@ -2,6 +2,7 @@
 
 import csv
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -169,6 +170,9 @@ def test_a_failure_leaves_the_earlier_evaluation(tmp_path, corpus, stub, monkeyp
 
 
 def test_a_folder_of_something_else_is_not_touched(run_folder, corpus, stub, capsys):
+    command("--model", stub, "--data", corpus, "--out", run_folder.parent / "out")
+    shutil.copy(run_folder.parent / "out" / "metrics.json", run_folder)
+    capsys.readouterr()
     before = sorted(run_folder.rglob("*"))
     assert command("--model", stub, "--data", corpus, "--out", run_folder) == 1
     assert "holds files that are no evaluation" in capsys.readouterr().err

@@ -3,13 +3,13 @@
 import json
 from pathlib import Path
 
-import keras
 import numpy as np
 import pytest
 import soundfile
 
 from edge.classifier import RUNTIMES, EmotionClassifier
 from export import convert
+from ser_tf import models
 from ser_tf.emotions import EMOTIONS
 
 
@@ -32,7 +32,7 @@ def clip(tiny_run: Path) -> np.ndarray:
 def test_the_exported_file_answers_as_keras_does(
     exported: Path, clip: np.ndarray, variant: str, tolerance: float, runtime: str
 ) -> None:
-    keras_model = keras.saving.load_model(exported.parent / "model.keras")
+    keras_model = models.load(exported.parent / "model.keras")
     classifier = EmotionClassifier(exported / f"ser_{variant}.tflite", runtime=runtime)
     answer = classifier.probabilities(clip)
     np.testing.assert_allclose(answer, keras_model(clip[None])[0], atol=tolerance)

@@ -103,6 +103,12 @@ def test_calibration_error_weighs_the_gap_of_each_bin_by_its_count():
     assert metrics.calibration_error(truth, probabilities, LABELS) == pytest.approx(expected)
 
 
+def test_a_confidence_on_a_bin_edge_belongs_to_the_bin_below():
+    probabilities = np.concatenate([rows(["sad"], 0.4), rows(["sad"], 0.39)])  # edge: 6/15
+    error = metrics.calibration_error(["sad", "calm"], probabilities, LABELS)
+    assert error == pytest.approx(0.5 - 0.395)
+
+
 def test_overconfidence_in_one_bin_is_not_cancelled_by_another():
     probabilities = np.concatenate([rows(["sad"], 0.6), rows(["sad"], 0.9)])
     error = metrics.calibration_error(["sad", "calm"], probabilities, LABELS)

@@ -1,6 +1,7 @@
 """The command, as a person or a program uses it."""
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -267,7 +268,8 @@ def test_ctrl_c_ends_it_quietly(model_file, tmp_path):
 def test_a_name_in_no_encoding_can_be_printed(model_file, clips):
     odd = bytes(clips / "more") + b"/\xff.wav"
     Path(clips / "a happy.wav").rename(odd.decode(errors="surrogateescape"))
-    process = started("--model", model_file, "--top", 1, clips / "more")
+    environment = {**os.environ, "PYTHONIOENCODING": "ascii:strict"}
+    process = started("--model", model_file, "--top", 1, clips / "more", env=environment)
     out, err = process.communicate(timeout=30)
     assert (process.returncode, err) == (0, b"")
     assert b"happy" in out

@@ -1,6 +1,7 @@
 """The registry of model families, and the whole graph around their trained layers."""
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import keras
@@ -19,8 +20,8 @@ MODELS: dict[str, Builder] = {"cnn": cnn.build}
 class Temperature(keras.layers.Layer):
     """Logits over one number, so that probabilities mean what they say.
 
-    Guo et al., 2017, https://arxiv.org/abs/1706.04599. Fitted on held-out recordings after training,
-    which does not change it; one until then.
+    Guo et al., 2017, https://arxiv.org/abs/1706.04599. Fitted on held-out recordings afterwards;
+    training does not change it, and it is one until then.
     """
 
     def __init__(self, **kwargs: Any) -> None:
@@ -62,3 +63,12 @@ def assemble(config: FrontendConfig, features: keras.Sequential, body: keras.Mod
     logits = Temperature(name="temperature")(body(features(log_mel)))
     probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
     return keras.Model(waveform, probabilities, name="ser")
+
+
+def load(path: Path) -> keras.Model:
+    """Load what training wrote, waveform to probabilities.
+
+    Raises:
+        ValueError: The file is damaged or not such a model.
+    """
+    return keras.saving.load_model(path, safe_mode=True)

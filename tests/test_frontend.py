@@ -1,0 +1,161 @@
+"""The front-end layers compute what librosa computes, and survive saving."""
+
+from pathlib import Path
+
+import keras
+import librosa
+import numpy as np
+import pytest
+
+from edge import audio
+from ser_tf.config import F_MAX, F_MIN, N_FRAMES, N_SAMPLES, SAMPLE_RATE, FrontendConfig
+from ser_tf.frontend import (
+    MFCC,
+    Deltas,
+    LogMelSpectrogram,
+    Standardise,
+    build_cepstrum,
+    n_features,
+)
+
+TOLERANCE = 1e-3  # of the range of librosa's values
+REAL_CLIPS = (
+    "Audio_Speech_Actors_01-24/Actor_01/03-01-01-01-01-01-01.flac",
+    "Audio_Speech_Actors_01-24/Actor_14/03-01-05-02-02-02-14.flac",
+    "Audio_Song_Actors_01-24/Actor_08/03-02-04-02-01-01-08.flac",
+)
+
+
+def tones() -> np.ndarray:
+    """A chord with vibrato that fades into noise: float32 ``(57600,)``."""
+    time = np.arange(N_SAMPLES) / SAMPLE_RATE
+    phase = 2 * np.pi * (220 * time + 2 * np.sin(2 * np.pi * 5 * time))
+    chord = sum(np.sin(k * phase) / k for k in range(1, 12))
+    noise = np.random.default_rng(0).standard_normal(N_SAMPLES)
+    return (0.2 * chord * np.exp(-time) + 0.001 * noise).astype("float32")
+
+
+def noise(level: float = 0.1) -> np.ndarray:
+    values = np.random.default_rng(1).standard_normal((1, N_SAMPLES))
+    return (level * values).astype("float32")
+
+
+@pytest.fixture(params=["tones", "speech"])
+def waveform(request: pytest.FixtureRequest) -> np.ndarray:
+    """float32 ``(samples,)``: a generated sound, or three real recordings end to end."""
+    if request.param == "tones":
+        return tones()
+    folder: Path = request.getfixturevalue("real_data") / "ravdess"
+    return np.concatenate([audio.load(folder / clip) for clip in REAL_CLIPS])
+
+
+def librosa_log_mel(waveform: np.ndarray, n_mels: int = 64, floor: float = 1e-8) -> np.ndarray:
+    mel = librosa.feature.melspectrogram(
+        y=waveform,
+        sr=SAMPLE_RATE,
+        n_fft=512,
+        win_length=400,
+        hop_length=256,
+        center=False,
+        n_mels=n_mels,
+        fmin=F_MIN,
+        fmax=F_MAX,
+        htk=False,
+    )
+    return 10 * np.log10(np.maximum(mel, floor))
+
+
+def assert_close(ours: np.ndarray, librosas: np.ndarray) -> None:
+    assert ours.shape == librosas.shape
+    assert np.abs(ours - librosas).max() <= TOLERANCE * np.ptp(librosas)
+
+
+def test_log_mel_is_librosas(waveform):
+    ours = np.asarray(LogMelSpectrogram()(waveform[None]))[0]
+    assert_close(ours, librosa_log_mel(waveform).T)
+
+
+@pytest.mark.parametrize("n_mfcc", [13, 64])
+def test_mfccs_are_librosas(waveform, n_mfcc):
+    ours = np.asarray(MFCC(n_mfcc)(LogMelSpectrogram()(waveform[None])))[0]
+    log_mel = librosa_log_mel(waveform)
+    assert_close(ours, librosa.feature.mfcc(S=log_mel, n_mfcc=n_mfcc, dct_type=2, norm="ortho").T)
+
+
+@pytest.mark.parametrize("order", [1, 2])
+def test_deltas_are_librosas(waveform, order):
+    mfcc = librosa.feature.mfcc(S=librosa_log_mel(waveform), n_mfcc=13)
+    features = np.asarray(Deltas()(mfcc.T[None].astype("float32")))[0]
+    np.testing.assert_array_equal(features[:, :13], mfcc.T.astype("float32"))
+    ours = features[:, 13 + order - 1 :: 2]  # Δ and ΔΔ of each coefficient in turn
+    assert_close(ours, librosa.feature.delta(mfcc, width=9, order=order, mode="nearest").T)
+
+
+def test_the_whole_front_end_is_librosas(waveform):
+    ours = np.asarray(build_cepstrum(FrontendConfig())(LogMelSpectrogram()(waveform[None])))[0]
+    mfcc = librosa.feature.mfcc(S=librosa_log_mel(waveform), n_mfcc=64)
+    both = [librosa.feature.delta(mfcc, order=order, mode="nearest") for order in (1, 2)]
+    for part, expected in (
+        (ours[:, :64], mfcc),
+        (ours[:, 64::2], both[0]),
+        (ours[:, 65::2], both[1]),
+    ):
+        assert_close(part, expected.T)
+
+
+@pytest.mark.parametrize(
+    ("layer", "shape"),
+    [
+        (LogMelSpectrogram(n_mels=40, floor_db=-60.0), (N_SAMPLES,)),
+        (MFCC(13), (N_FRAMES, 64)),
+        (Deltas(), (N_FRAMES, 13)),
+        (Standardise(), (N_FRAMES, 39)),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, keras.Layer) else "",
+)
+def test_a_saved_layer_computes_the_same(layer, shape, tmp_path):
+    model = keras.Sequential([keras.Input(shape), layer])
+    if isinstance(layer, Standardise):
+        layer.set_statistics(np.linspace(-5, 5, 39), np.linspace(0.5, 2, 39))
+    inputs = np.random.default_rng(2).standard_normal((2, *shape)).astype("float32")
+    before = np.asarray(model(inputs))
+    model.save(tmp_path / "layer.keras")
+    reloaded = keras.saving.load_model(tmp_path / "layer.keras")
+    np.testing.assert_array_equal(np.asarray(reloaded(inputs)), before)
+    assert model.output_shape == (None, *before.shape[1:])
+    assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_there_are_as_many_bands_as_asked_for():
+    for n_mels in (40, 64):
+        log_mel = np.asarray(LogMelSpectrogram(n_mels)(noise()))
+        assert log_mel.shape == (1, N_FRAMES, n_mels)
+        assert log_mel.mean(axis=(0, 1)).min() > -40, "a band without a single frequency in it"
+
+
+@pytest.mark.parametrize(("deltas", "expected"), [(True, 39), (False, 13)])
+def test_the_number_of_features_is_told_beforehand(deltas, expected):
+    config = FrontendConfig(n_mfcc=13, deltas=deltas)
+    features = build_cepstrum(config)(np.zeros((1, N_FRAMES, 64), "float32"))
+    assert features.shape == (1, N_FRAMES, n_features(config)) == (1, N_FRAMES, expected)
+
+
+def test_level_stays_in_the_first_coefficient_alone():
+    front_end = keras.Sequential([LogMelSpectrogram(), MFCC()])
+    quiet, loud = np.asarray(front_end(noise(0.1))), np.asarray(front_end(noise(0.2)))
+    louder = 20 * np.log10(2) * np.sqrt(64)  # a DCT-II's first basis vector is 1 / sqrt(bands)
+    np.testing.assert_allclose((loud - quiet)[..., 0], louder, rtol=1e-3)
+    np.testing.assert_allclose((loud - quiet)[..., 1:], 0, atol=1e-2)
+
+
+def test_silence_lies_on_the_floor():
+    silence = np.zeros((1, N_SAMPLES), "float32")
+    np.testing.assert_allclose(LogMelSpectrogram(floor_db=-70.0)(silence), -70.0, rtol=1e-5)
+
+
+def test_a_feature_that_never_changes_is_not_blown_up():
+    layer = Standardise()
+    layer.build((None, N_FRAMES, 2))
+    layer.set_statistics(np.array([1.0, 2.0]), np.array([0.0, 4.0]))
+    inputs = np.array([[[1.0, 10.0], [1.001, 2.0]]], "float32")
+    np.testing.assert_allclose(layer(inputs), [[[0, 2], [1, 0]]], atol=1e-3)
