@@ -9,7 +9,8 @@ DATA ?= synthetic
 SPLIT ?= common
 RUN ?= runs/$(shell date +%Y-%m-%d-%H%M%S)
 CLIP ?= $(RUN)/example.*
-ARGS ?=
+# The generated voices are learnt quickly.
+ARGS ?= $(if $(filter synthetic,$(DATA)),--epochs 60)
 MODEL := $(RUN)/export/ser_int8.tflite
 
 .PHONY: train test setup lint page lock clean

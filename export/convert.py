@@ -20,7 +20,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from edge.audio import SAMPLE_RATE
+from edge.audio import SAMPLE_RATE, native_stderr_silenced
 from edge.classifier import EmotionClassifier
 from export.metadata import embed
 from export.quantise import quantise_body
@@ -107,7 +107,8 @@ def to_tflite(model: keras.Model) -> bytes:
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        return converter.convert()
+        with native_stderr_silenced():  # the converter remarks on its own defaults
+            return converter.convert()
 
 
 def convert(run: Run, *, cache: str) -> Path:
@@ -271,7 +272,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     try:
         folder = convert(Run.existing(args.run), cache=args.cache)
     except (ExportError, RunError, ConfigError, CorpusError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     print((folder / "report.md").read_text(encoding="utf-8"))
     return 0

@@ -37,6 +37,9 @@ examples:
 """
 
 
+ELSEWHERE = "elsewhere"
+
+
 class EvaluateError(Exception):
     """An evaluation that cannot be made; the message is the one line for the user."""
 
@@ -138,11 +141,14 @@ def choose_test(recordings: Sequence[Recording], split: str) -> tuple[str, list[
 
     Args:
         recordings: The corpus.
-        split: ``"common"``, ``"actors:K"``, or the path of a run's ``split.json``.
+        split: ``"common"``, ``"actors:K"``, the path of a run's ``split.json``, or ``"elsewhere"``
+            for all recordings of a corpus that the model has learnt nothing from.
 
     Raises:
         EvaluateError: There is no such split, or the corpus lacks recordings that it names.
     """
+    if split == ELSEWHERE:
+        return split, list(recordings)
     if not split.endswith(".json"):
         try:
             made = make_split(list(recordings), split)
@@ -160,7 +166,7 @@ def choose_test(recordings: Sequence[Recording], split: str) -> tuple[str, list[
             )
         test = [by_name[name] for name in names]
     if not test:
-        raise EvaluateError(f"split {name!r} holds nothing out to test on; use common or actors:K")
+        raise EvaluateError(f"split {name!r} holds nothing out to test on; use common, actors:K or elsewhere")
     return name, test
 
 
@@ -378,7 +384,9 @@ def _parser() -> argparse.ArgumentParser:
         help="a folder, a CSV, download, or synthetic (default)",
     )
     parser.add_argument(
-        "--split", default="common", help="common (default), actors:K, or a run's split.json"
+        "--split",
+        default="common",
+        help="common (default), actors:K, a run's split.json, or elsewhere: all of a new corpus",
     )
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="default: MODEL-SPLIT/ beside the model"

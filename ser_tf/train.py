@@ -334,7 +334,7 @@ def main(argv: Sequence[str] | None = None) -> int:
             print(f"run folder: {run.folder}", file=sys.stderr)
             model = train(config, run, split, cache=args.cache, strict=args.strict)
     except (ConfigError, CorpusError, RunError, ValueError) as error:
-        print(f"error: {error}", file=sys.stderr)
+        print(error, file=sys.stderr)
         return 1
     except KeyboardInterrupt:
         where = run.folder if run else args.out

@@ -215,6 +215,11 @@ def test_strict_makes_an_unreadable_recording_an_error(partly_broken, stub):
         evaluate.evaluate_model(stub, partly_broken, strict=True)
 
 
+def test_all_of_a_new_corpus_is_asked_elsewhere(corpus):
+    recordings = load_corpus(corpus)
+    assert evaluate.choose_test(recordings, "elsewhere") == ("elsewhere", recordings)
+
+
 @pytest.mark.parametrize(
     ("changes", "words"),
     [

@@ -1,0 +1,428 @@
+"""Recordings become shards once, and shards become the same batches again and again."""
+
+import itertools
+import os
+from collections import Counter
+from pathlib import Path
+
+import keras
+import numpy as np
+import pytest
+import soundfile
+import tensorflow as tf
+
+from edge import audio
+from edge.classifier import cut, window_starts
+from ser_tf import augment, models, pipeline
+from ser_tf.config import N_SAMPLES, SAMPLE_RATE, AugmentConfig, FrontendConfig
+from ser_tf.corpora import CorpusError, Recording
+from ser_tf.emotions import EMOTIONS
+from ser_tf.frontend import LogMelSpectrogram
+
+FLOOR_DB = -80.0
+CLIPS, BATCH = 64, 16
+OFF = AugmentConfig(
+    speed=0.0,
+    stretch=0.0,
+    gain_db=0.0,
+    shift=0.0,
+    noise_probability=0.0,
+    equaliser_db=0.0,
+    time_masks=0,
+    frequency_masks=0,
+    mixup=0.0,
+)
+
+
+def voice(seconds: float = 1.0, rate: int = SAMPLE_RATE, pitch: float = 150.0) -> np.ndarray:
+    """Harmonics up to 3.4 kHz over faint noise, as ``float64 (samples,)``."""
+    time = np.arange(round(seconds * rate)) / rate
+    harmonics = np.arange(pitch, 3400, pitch)
+    phase = 2 * np.pi * np.outer(time, harmonics) + harmonics
+    return np.sin(phase).sum(axis=1) * 0.3 / len(harmonics) * (1 + np.sin(2 * np.pi * 3 * time))
+
+
+def saved(
+    folder: Path, samples: np.ndarray, emotion: str = "happy", name: str = "clip", **kind
+) -> Recording:
+    folder.mkdir(exist_ok=True)
+    path = folder / f"{name}.wav"
+    soundfile.write(path, samples, **{"samplerate": SAMPLE_RATE, **kind})
+    return Recording(path, emotion, speaker="", name=name)
+
+
+def damaged(recording: Recording) -> Recording:
+    content = recording.path.read_bytes()
+    recording.path.write_bytes(content[: len(content) // 2])
+    return recording
+
+
+@pytest.fixture
+def cache(tmp_path: Path) -> str:
+    return str(tmp_path / "cache")
+
+
+@pytest.fixture
+def clips(tmp_path: Path) -> list[Recording]:
+    return [
+        saved(tmp_path / "clips", voice(0.2, pitch=100 + 20 * k), EMOTIONS[k], f"clip{k}")
+        for k in range(3)
+    ]
+
+
+@pytest.fixture
+def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """Names of the files decoded so far."""
+    names: list[str] = []
+    load = audio.load
+
+    def spy(path: Path) -> np.ndarray:
+        names.append(path.name)
+        return load(path)
+
+    monkeypatch.setattr(audio, "load", spy)
+    return names
+
+
+def test_shards_are_reused(clips, cache, decodings, capfd):
+    first = pipeline.prepare(clips, EMOTIONS, cache)
+    assert sorted(decodings) == ["clip0.wav", "clip1.wav", "clip2.wav"]
+    clips[0].path.touch()
+    capfd.readouterr()
+    again = pipeline.prepare(list(reversed(clips)), EMOTIONS, cache)
+    assert len(decodings) == 3
+    assert again.files == first.files
+    np.testing.assert_array_equal(again.labels, first.labels)
+    assert sorted(first.labels) == [0, 1, 2]
+    assert capfd.readouterr().err == ""
+
+
+def test_shards_are_rebuilt_when_the_content_of_a_file_changes(clips, cache, decodings):
+    before = pipeline.prepare(clips, EMOTIONS, cache)
+    facts = clips[1].path.stat()
+    saved(clips[1].path.parent, voice(0.2, pitch=170), name="clip1")  # as many bytes
+    os.utime(clips[1].path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
+    assert clips[1].path.stat().st_size == facts.st_size
+    assert not set(pipeline.prepare(clips, EMOTIONS, cache).files) & set(before.files)
+    assert len(decodings) == 6
+
+
+def test_shards_are_rebuilt_when_a_label_changes(clips, cache):
+    pipeline.prepare(clips, EMOTIONS, cache)
+    relabelled = [*clips[:2], Recording(clips[2].path, "surprised", "", "clip2")]
+    labels = pipeline.prepare(relabelled, EMOTIONS, cache).labels
+    assert sorted(labels) == [0, 1, EMOTIONS.index("surprised")]
+    other_order = pipeline.prepare(clips, EMOTIONS[::-1], cache).labels
+    assert sorted(other_order) == [5, 6, 7]
+
+
+def test_a_recording_may_be_there_twice(clips, cache):
+    copy = Recording(clips[0].path, clips[0].emotion, "", "copy")
+    assert sorted(pipeline.prepare([*clips, copy], EMOTIONS, cache).labels) == [0, 0, 1, 2]
+
+
+def test_a_damaged_file_costs_one_warning_line_and_is_left_out(clips, cache, capfd):
+    damaged(clips[1])
+    shards = pipeline.prepare(clips, EMOTIONS, cache)
+    assert sorted(shards.labels) == [0, 2]
+    error = capfd.readouterr().err
+    assert error.count("clip1.wav") == 1
+    assert f"warning: {clips[1].path}: is cut short" in error
+    assert "warning: 1 of 3" in error
+
+
+def test_a_left_out_file_is_not_forgotten_when_shards_are_reused(clips, cache, capfd):
+    damaged(clips[1])
+    pipeline.prepare(clips, EMOTIONS, cache)
+    capfd.readouterr()
+    pipeline.prepare(clips, EMOTIONS, cache)
+    error = capfd.readouterr().err
+    assert error.startswith("warning: 1 of 3 recordings")
+    assert error.count("\n") == 1
+    with pytest.raises(CorpusError, match="1 of 3 recordings"):
+        pipeline.prepare(clips, EMOTIONS, cache, strict=True)
+
+
+def test_a_damaged_file_is_an_error_with_strict_and_leaves_nothing(clips, cache, capfd):
+    damaged(clips[1])
+    with pytest.raises(CorpusError, match="1 of 3"):
+        pipeline.prepare(clips, EMOTIONS, cache, strict=True)
+    assert "clip1.wav: is cut short" in capfd.readouterr().err
+    assert list(Path(cache).iterdir()) == []
+
+
+def test_a_corpus_of_damaged_files_is_an_error_and_leaves_nothing(clips, cache):
+    with pytest.raises(CorpusError, match="none of 3"):
+        pipeline.prepare([damaged(clip) for clip in clips], EMOTIONS, cache)
+    assert list(Path(cache).iterdir()) == []
+
+
+@pytest.mark.parametrize("trouble", [KeyboardInterrupt, OSError])
+def test_a_broken_off_decoding_leaves_nothing(clips, cache, monkeypatch, trouble):
+    def fail(*_):
+        raise trouble
+
+    with monkeypatch.context() as patched:
+        patched.setattr(pipeline, "_record", fail)
+        with pytest.raises(trouble):
+            pipeline.prepare(clips, EMOTIONS, cache)
+    assert list(Path(cache).iterdir()) == []
+
+
+def test_what_a_killed_decoding_leaves_is_never_read(clips, cache, monkeypatch):
+    with monkeypatch.context() as patched:  # all is written but the name it is read under
+        patched.setattr(tf.io.gfile, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        patched.setattr(tf.io.gfile, "rmtree", lambda *_: None)
+        with pytest.raises(KeyboardInterrupt):
+            pipeline.prepare(clips, EMOTIONS, cache)
+    (left_over,) = Path(cache).iterdir()
+    for shard in left_over.glob("*.tfrecord"):
+        shard.write_bytes(b"half a record")
+    shards = pipeline.prepare(clips, EMOTIONS, cache)
+    assert sum(len(label) for _, label in pipeline.waveforms(shards, 2)) == 3
+
+
+def log_mels(recordings: list[Recording], cache: str, floor_db: float) -> np.ndarray:
+    """What the pipeline makes of each recording, ``(recordings, 224, 64)`` in dB."""
+    names = [recording.name for recording in recordings]
+    labelled = [Recording(r.path, r.name, "", r.name) for r in recordings]
+    shards = pipeline.prepare(labelled, names, cache)
+    batches = list(pipeline.plain_batches(shards, 8, keras.layers.Identity(), len(names), floor_db))
+    features = np.concatenate([features for features, _ in batches])
+    order = np.concatenate([targets for _, targets in batches]).argmax(axis=1)
+    assert sorted(order) == list(range(len(names)))
+    return features[np.argsort(order)]
+
+
+def assert_versions_alike(original: np.ndarray, rate: int, folder: Path, cache: str) -> None:
+    def resampled(to: int) -> np.ndarray:
+        import soxr
+
+        return soxr.resample(original, rate, to)
+
+    def version(name: str, samples: np.ndarray, to: int = rate, subtype: str = "PCM_24"):
+        return saved(folder, samples, name=name, samplerate=to, subtype=subtype)
+
+    versions = [
+        version("original", original, subtype="FLOAT"),
+        *(version(kind, original, subtype=kind) for kind in ("PCM_16", "PCM_24", "PCM_32")),
+        version("stereo", np.stack([1.2 * original, 0.8 * original], axis=1)),
+        *(version(f"{to}", resampled(to), to) for to in (16_000, 22_050, 32_000, 44_100, 96_000)),
+        version("telephone", resampled(8_000), 8_000),
+        version("PCM_U8", original, subtype="PCM_U8"),
+    ]
+    expected, *others, telephone, coarse = log_mels(versions, cache, floor_db=-40.0)
+    assert np.ptp(expected) > 30
+    for other in others:
+        np.testing.assert_allclose(other, expected, atol=0.2)
+    below_3_khz = slice(38)  # bands that 8 kHz can hold
+    np.testing.assert_allclose(telephone[:, below_3_khz], expected[:, below_3_khz], atol=0.2)
+    assert np.abs(coarse - expected).mean() < 0.5  # 8 bits are noise at -48 dB
+
+
+def test_every_version_of_a_recording_gives_the_same_features(tmp_path, cache):
+    assert_versions_alike(voice(4.2, 48_000), 48_000, tmp_path / "versions", cache)
+
+
+def test_every_version_of_a_real_recording_gives_the_same_features(real_data, tmp_path, cache):
+    path = sorted((real_data / "ravdess_original").rglob("*.wav"))[0]
+    samples, rate = soundfile.read(path, dtype="float32", always_2d=True)
+    mono = samples.mean(axis=1)
+    assert_versions_alike(0.8 * mono / np.abs(mono).max(), rate, tmp_path / "versions", cache)
+
+
+def placed(seconds: float, voiced_from: float, voiced_to: float) -> np.ndarray:
+    """Faint noise with a voice in it: float64 ``(samples,)``."""
+    count = round(seconds * SAMPLE_RATE)
+    waveform = 1e-5 * np.random.default_rng(0).standard_normal(count)
+    first, last = round(voiced_from * SAMPLE_RATE), round(voiced_to * SAMPLE_RATE)
+    waveform[first:last] += voice((last - first) / SAMPLE_RATE)
+    return waveform
+
+
+WINDOW = N_SAMPLES / SAMPLE_RATE  # seconds
+PLACES = {
+    "short": (1.3, 0.2, 1.0),
+    "odd": (1.3 + 1 / SAMPLE_RATE, 0.2, 1.0),
+    "exact": (WINDOW, 1.0, 2.0),
+    "one more": (WINDOW + 1 / SAMPLE_RATE, 2.0, 3.0),
+    "middle": (8.0, 3.1, 5.2),
+    "start": (8.0, 0.0, 2.0),
+    "end": (8.0, 7.0, 8.0),
+    "full": (8.0, 2.0, 2.0 + WINDOW - 0.05),
+}
+
+
+def edge_window(recording: Recording) -> np.ndarray:
+    waveform = audio.load(recording.path)
+    starts = window_starts(len(waveform), audio.voice_span(waveform), N_SAMPLES)
+    assert len(starts) == 1
+    return cut(waveform, starts[0], N_SAMPLES)
+
+
+def test_the_window_is_the_one_the_edge_cuts(tmp_path, cache):
+    recordings = [saved(tmp_path, placed(*place), name, name) for name, place in PLACES.items()]
+    shards = pipeline.prepare(recordings, list(PLACES), cache)
+    for waveforms, labels in pipeline.waveforms(shards, 3):
+        for waveform, label in zip(waveforms.numpy(), labels.numpy(), strict=True):
+            np.testing.assert_allclose(
+                waveform, edge_window(recordings[label]), atol=1e-4, err_msg=list(PLACES)[label]
+            )
+
+
+def batches_of(
+    shards: pipeline.Shards, config: AugmentConfig, classes: int = CLIPS, **settings
+) -> tf.data.Dataset:
+    return pipeline.training_batches(
+        shards,
+        settings.pop("batch_size", BATCH),
+        settings.pop("features", keras.layers.Identity()),
+        settings.pop("class_weights", np.ones(classes)),
+        config,
+        floor_db=FLOOR_DB,
+        **{"seed": 0, **settings},
+    )
+
+
+@pytest.fixture
+def small_bank(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(augment, "MASK_BANK", 50)
+
+
+def test_training_without_augmentation_hears_what_the_edge_hears(tmp_path, cache, small_bank):
+    recordings = [saved(tmp_path, placed(*place), name, name) for name, place in PLACES.items()]
+    shards = pipeline.prepare(recordings, list(PLACES), cache)
+    batches = batches_of(shards, OFF, len(PLACES), batch_size=len(PLACES))
+    log_mel, targets, _ = next(iter(batches))
+    for ours, target in zip(log_mel.numpy(), targets.numpy(), strict=True):
+        recording = recordings[target.argmax()]
+        heard = LogMelSpectrogram(floor_db=-60.0)(edge_window(recording)[None])[0].numpy()
+        # At a recording's ends the window may lie one sample off.
+        np.testing.assert_allclose(np.maximum(ours, -60), heard, atol=0.5, err_msg=recording.name)
+
+
+@pytest.fixture(scope="module")
+def many(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Shards:
+    """64 recordings in eight shards, each with a label of its own."""
+    folder = tmp_path_factory.mktemp("many")
+    names = [f"{k:02d}" for k in range(CLIPS)]
+    recordings = [
+        saved(folder / "clips", voice(0.3, pitch=100 + 3 * k), name, name)
+        for k, name in enumerate(names)
+    ]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pipeline, "SHARD_RECORDINGS", 8)
+        return pipeline.prepare(recordings, names, str(folder / "cache"))
+
+
+def orders(batches: tf.data.Dataset, epochs: int, a_epoch: int) -> list[list[int]]:
+    heard = [
+        targets.numpy().argmax(axis=1)
+        for _, targets, _ in itertools.islice(batches, epochs * a_epoch)
+    ]
+    return np.concatenate(heard).reshape(epochs, -1).tolist()
+
+
+def test_every_recording_is_heard_once_an_epoch_in_another_order(many, small_bank):
+    assert len(many.files) == 8
+    epochs = orders(batches_of(many, OFF), 3, CLIPS // BATCH)
+    for epoch in epochs:
+        assert sorted(epoch) == list(range(CLIPS))
+    assert epochs[0] != epochs[1] != epochs[2] != epochs[0]
+
+
+def test_what_does_not_fill_a_batch_waits_for_another_epoch(many, small_bank):
+    epochs = orders(batches_of(many, OFF, batch_size=24), 8, CLIPS // 24)
+    assert all(len(set(epoch)) == 48 for epoch in epochs)
+    assert set(itertools.chain(*epochs)) == set(range(CLIPS))
+
+
+def test_an_epoch_mixes_the_shards(many, small_bank):
+    stored = [label for _, labels in pipeline.waveforms(many, 8) for label in labels.numpy()]
+    shard_of = {label: place // 8 for place, label in enumerate(stored)}
+    (epoch,) = orders(batches_of(many, OFF), 1, CLIPS // BATCH)
+    for first in range(0, CLIPS, BATCH):
+        most = Counter(shard_of[label] for label in epoch[first : first + BATCH]).most_common(1)
+        assert most[0][1] < 8
+
+
+def taken(batches: tf.data.Dataset, first: int, count: int) -> list[tuple[np.ndarray, ...]]:
+    chosen = itertools.islice(batches, first, first + count)
+    return [tuple(part.numpy() for part in batch) for batch in chosen]
+
+
+def test_a_stream_started_later_goes_on_as_it_would_have(many, small_bank):
+    a_epoch = CLIPS // BATCH
+    whole = taken(batches_of(many, AugmentConfig()), 2 * a_epoch, 2 * a_epoch)
+    later = taken(batches_of(many, AugmentConfig(), first_epoch=2), 0, 2 * a_epoch)
+    for before, after in zip(whole, later, strict=True):
+        for mine, theirs in zip(before, after, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+def test_another_seed_gives_another_order_and_other_changes(many, small_bank):
+    config = AugmentConfig(mixup=0.0)
+    ((first, labels, _),) = taken(batches_of(many, config), 0, 1)
+    ((other, other_labels, _),) = taken(batches_of(many, config, seed=1), 0, 1)
+    assert (labels != other_labels).any()
+    assert np.abs(first - other).mean() > 0.1
+
+
+def test_a_recording_is_changed_anew_every_epoch(many, small_bank):
+    heard: dict[int, list[np.ndarray]] = {}
+    for features, targets, _ in taken(batches_of(many, AugmentConfig(mixup=0.0)), 0, 8):
+        for one, target in zip(features, targets, strict=True):
+            heard.setdefault(int(target.argmax()), []).append(one)
+    assert all(len(versions) == 2 for versions in heard.values())
+    assert min(np.abs(first - second).max() for first, second in heard.values()) > 1
+
+
+def test_the_shift_moves_the_window_against_the_voice(tmp_path, cache, small_bank):
+    recordings = [saved(tmp_path, placed(8.0, 3.5, 4.5), str(k), str(k)) for k in range(2)]
+    shards = pipeline.prepare(recordings, ["0", "1"], cache)
+    shift = 0.4
+    config = AugmentConfig(**{**vars(OFF), "shift": shift})
+    starts = [
+        (log_mel.max(axis=1) > -30).argmax()
+        for features, _, _ in taken(batches_of(shards, config, 2, batch_size=2), 0, 12)
+        for log_mel in features
+    ]
+    seconds = (np.array(starts) * 256 + 256) / SAMPLE_RATE - (WINDOW - 1) / 2
+    assert np.abs(seconds).max() < shift + 0.03
+    assert seconds.min() < -0.2
+    assert seconds.max() > 0.2
+
+
+def test_batches_hold_features_soft_labels_and_weights(many, small_bank):
+    features = models.build_features(FrontendConfig())
+    weights = np.linspace(0.5, 2, CLIPS)
+    batches = batches_of(many, AugmentConfig(), features=features, class_weights=weights)
+    assert [spec.shape.rank for spec in batches.element_spec] == [3, 2, 1]
+    ((inputs, targets, sample_weights),) = taken(batches, 0, 1)
+    assert inputs.shape == (BATCH, 224, 192)
+    assert np.isfinite(inputs).all()
+    assert targets.shape == (BATCH, CLIPS)
+    np.testing.assert_allclose(sample_weights, targets @ weights, rtol=1e-5)
+
+
+def test_plain_batches_leave_nothing_out(many):
+    batches = list(pipeline.plain_batches(many, 24, keras.layers.Identity(), CLIPS, FLOOR_DB))
+    assert [features.shape for features, _ in batches] == [(24, 224, 64)] * 2 + [(16, 224, 64)]
+    targets = np.concatenate([targets for _, targets in batches])
+    np.testing.assert_array_equal(targets.sum(axis=0), np.ones(CLIPS))
+
+
+def test_fewer_recordings_than_a_batch_are_told(many):
+    with pytest.raises(ValueError, match="64 recordings do not fill one batch of 100"):
+        batches_of(many, OFF, batch_size=100)
+
+
+def test_no_stage_of_the_stream_keeps_an_epoch_in_memory(many, small_bank):
+    def stages(dataset: tf.data.Dataset):
+        yield type(dataset).__name__
+        for inner in dataset._inputs():
+            yield from stages(inner)
+
+    kinds = list(stages(batches_of(many, OFF)))
+    assert "_FlatMapDataset" in kinds
+    assert not any("Cache" in kind for kind in kinds)
