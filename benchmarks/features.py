@@ -20,10 +20,9 @@ import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import joblib
-import keras
 import librosa
 import matplotlib
 import numpy as np
@@ -36,6 +35,9 @@ from ser_tf.config import Config
 from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.emotions import EMOTIONS
 from ser_tf.train import class_weights, compiled_body
+
+if TYPE_CHECKING:  # TensorFlow is first imported by ser_tf, which silences it
+    import keras
 
 ROUNDS = 3
 FED_BATCHES = 24  # timed after the first epoch
@@ -185,7 +187,7 @@ def measure(recordings: list[Recording], workers: int) -> dict[str, Any]:
 
 
 def _through_pipeline(
-    recordings: list[Recording], features: keras.Sequential, config: Config, cache: str
+    recordings: list[Recording], features: "keras.Sequential", config: Config, cache: str
 ) -> tuple[dict[str, float], Iterable[Any], float]:
     """Clips per second from files to batches, the batches, and the seconds to set them up."""
     batch_size, floor_db = config.train.batch_size, config.frontend.floor_db
@@ -203,6 +205,7 @@ def _through_pipeline(
     feed = iter(batches)
     first = _seconds_a_clip(itertools.islice(feed, len(shards.labels) // batch_size))
     later = _seconds_a_clip(itertools.islice(feed, FED_BATCHES))
+    del feed  # or it would go on filling its buffer
     plain = pipeline.plain_batches(shards, batch_size, features, len(EMOTIONS), floor_db)
     rates = {
         LATER_EPOCHS: 1 / later,
@@ -223,7 +226,7 @@ def _shape(system: Callable[[Path], np.ndarray], path: Path) -> tuple[int, ...]:
     return system(path).shape
 
 
-def _training(body: keras.Model, batches: Iterable[Any], batch_size: int) -> dict[str, float]:
+def _training(body: "keras.Model", batches: Iterable[Any], batch_size: int) -> dict[str, float]:
     """Training from memory and from the pipeline, by name of the figure."""
     alone, _ = _train(body, itertools.repeat(next(iter(batches))))
     together, waiting = _train(body, iter(batches))
@@ -248,7 +251,7 @@ def _c1_features(waveform: np.ndarray, rate: float) -> np.ndarray:
     return librosa.util.fix_length(np.concatenate(frames), size=216).T
 
 
-def _train(body: keras.Model, batches: Iterator[Any]) -> tuple[float, float]:
+def _train(body: "keras.Model", batches: Iterator[Any]) -> tuple[float, float]:
     """Seconds that ``STEPS`` steps take, and those of them spent waiting for batches."""
     for _ in range(4):  # beyond what lies ready at the start
         body.train_on_batch(*next(batches))
@@ -268,8 +271,8 @@ def _table(figures: dict[str, Any]) -> str:
     for name, rate in figures["clips_per_second"].items():
         first, later = figures["first_epoch_over"][name], figures["later_epochs_over"][name]
         lines.append(f"{name:38}{rate:9.1f}{first:12.1f}x{later:13.1f}x")
-    lines.append(f"(set-up of the pipeline, once a run: {figures['pipeline']['setup_seconds']:.1f} s)")
-    lines.append("")
+    setup = figures["pipeline"]["setup_seconds"]
+    lines += [f"(set-up of the pipeline, once a run: {setup:.1f} s)", ""]
     for name, value in figures["training"].items():
         shown = f"{value:9.1%}" if name.startswith("share") else f"{value:9.1f}"
         lines.append(f"{name:38}{shown}")

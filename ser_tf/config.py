@@ -86,14 +86,14 @@ class ModelConfig:
 
     Attributes:
         name: Key in the registry of :mod:`ser_tf.models`.
-        stem: Channels after the first convolution.
+        stem: Channels after the first convolution, which halves the frame rate.
         blocks: Channels of each residual block; each halves the frame rate.
         dropout: Share dropped before the answer.
     """
 
     name: str = "cnn"
-    stem: int = 112
-    blocks: tuple[int, ...] = (112, 112, 144, 192)
+    stem: int = 128
+    blocks: tuple[int, ...] = (128, 160, 192)
     dropout: float = 0.5
 
 

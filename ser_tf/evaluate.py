@@ -166,7 +166,9 @@ def choose_test(recordings: Sequence[Recording], split: str) -> tuple[str, list[
             )
         test = [by_name[name] for name in names]
     if not test:
-        raise EvaluateError(f"split {name!r} holds nothing out to test on; use common, actors:K or elsewhere")
+        raise EvaluateError(
+            f"split {name!r} holds nothing out to test on; use common, actors:K or elsewhere"
+        )
     return name, test
 
 
