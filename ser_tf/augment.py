@@ -24,8 +24,9 @@ def source_samples(config: AugmentConfig) -> int:
 def change_speed(waveform: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
     """Play the middle of each waveform faster or slower: tempo, pitch and formants move together.
 
-    Linear interpolation between samples: 70 times as fast here as ``tfio.audio.resample``, and the
-    slight loss of treble is itself a change worth learning to ignore.
+    Linear interpolation between samples: hundreds of times as fast here as
+    ``tfio.audio.resample``, and the slight loss of treble is itself a change worth learning to
+    ignore.
 
     Args:
         waveform: float32 ``(batch, source_samples(config))``.
@@ -36,6 +37,13 @@ def change_speed(waveform: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) ->
         float32 ``(batch, 57600)``.
     """
     speed = 1 + _uniform(seed, 0, -config.speed, config.speed, _count(waveform))
+    return _played(waveform, speed)
+
+
+# XLA makes one loop of a dozen passes over memory, a tenth of the time. The draw stays outside, for
+# its generators give other numbers.
+@tf.function(jit_compile=True)
+def _played(waveform: tf.Tensor, speed: tf.Tensor) -> tf.Tensor:
     length = tf.cast(tf.shape(waveform)[1], tf.float32)
     offsets = tf.range(N_SAMPLES, dtype=tf.float32) - (N_SAMPLES - 1) / 2
     position = (length - 1) / 2 + speed[:, None] * offsets
@@ -77,16 +85,18 @@ def change_channel(waveform: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) 
     response = tf.exp(tf.matmul(response_db, hats.astype("float32")) * (np.log(10) / 20))
     spectrum *= tf.cast(response, tf.complex64)
 
-    colour = _uniform(seed, 3, 0.0, 1.0, (batch, 1))
+    noisy = tf.where(_uniform(seed, 6, 0.0, 1.0, (batch,)) < config.noise_probability)
+    count = tf.shape(noisy)[0]
+    colour = _uniform(seed, 3, 0.0, 1.0, (count, 1))
     magnitude = tf.exp(-colour * slope)
-    phases = 2 * np.pi * _uniform(seed, 4, 0.0, 1.0, (batch, N_SAMPLES // 2 + 1))
-    snr_db = _uniform(seed, 5, *config.noise_snr_db, (batch,))
-    present = _uniform(seed, 6, 0.0, 1.0, (batch,)) < config.noise_probability
-    signal_power = tf.reduce_sum(tf.square(tf.abs(spectrum)), axis=1)
+    phases = 2 * np.pi * _uniform(seed, 4, 0.0, 1.0, (count, N_SAMPLES // 2 + 1))
+    snr_db = _uniform(seed, 5, *config.noise_snr_db, (count,))
+    signal_power = tf.reduce_sum(tf.square(tf.abs(tf.gather_nd(spectrum, noisy))), axis=1)
     noise_power = tf.reduce_sum(tf.square(magnitude), axis=1)
     level = tf.sqrt(signal_power / noise_power) * tf.pow(10.0, -snr_db / 20)
-    amplitude = magnitude * tf.where(present, level, 0.0)[:, None]
-    spectrum += tf.complex(amplitude * tf.cos(phases), amplitude * tf.sin(phases))
+    amplitude = magnitude * level[:, None]
+    noise = tf.complex(amplitude * tf.cos(phases), amplitude * tf.sin(phases))
+    spectrum = tf.tensor_scatter_nd_add(spectrum, noisy, noise)
     return tf.clip_by_value(tf.signal.irfft(spectrum, [N_SAMPLES]), -1.0, 1.0)
 
 

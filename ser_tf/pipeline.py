@@ -27,8 +27,9 @@ from ser_tf.corpora.recording import Recording
 from ser_tf.frontend import LogMelSpectrogram
 
 SHARD_RECORDINGS = 128
-SHUFFLE_RECORDINGS = 1024  # about 130 MB of PCM
-SHARD_VERSION = 1  # raised whenever what a shard holds, or how it is decoded, changes
+SHUFFLE_RECORDINGS = 1024  # about 130 MB of PCM for clips of 4 s, at most 400 MB
+KEPT_SECONDS = 12  # of a recording, around the middle of its voice; training cuts its window there
+SHARD_VERSION = 2  # raised whenever what a shard holds, or how it is decoded, changes
 
 _RECORD = {
     "pcm": tf.io.FixedLenFeature([], tf.string),
@@ -153,33 +154,46 @@ def _write_shards(
         raise
 
 
+@dataclass(frozen=True)
+class Decoded:
+    """int16 ``(samples,)`` at 16 kHz, and the first and last sample of the voice therein."""
+
+    pcm: np.ndarray
+    voice: tuple[int, int]
+
+
+def _decode(recording: Recording) -> Decoded | audio.AudioError:
+    try:
+        waveform = audio.load(recording.path)
+    except audio.AudioError as error:
+        return error
+    start, end = audio.voice_span(waveform)
+    kept = KEPT_SECONDS * SAMPLE_RATE
+    first = max(0, min((start + end - kept) // 2, len(waveform) - kept))
+    waveform = waveform[first : first + kept]
+    pcm = np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2")
+    return Decoded(pcm, (max(0, start - first), min(len(pcm), end - first)))
+
+
 def _decoded(
     recordings: list[Recording], title: str
-) -> Iterator[tuple[Recording, np.ndarray | audio.AudioError]]:
-    def decode(recording: Recording) -> np.ndarray | audio.AudioError:
-        try:
-            return audio.load(recording.path)
-        except audio.AudioError as error:
-            return error
+) -> Iterator[tuple[Recording, Decoded | audio.AudioError]]:
 
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(recordings), desc=title) as bar:
         # A few at a time: memory stays bounded however long the list is.
         for first in range(0, len(recordings), 16 * workers):
             part = recordings[first : first + 16 * workers]
-            for recording, decoded in zip(part, pool.map(decode, part), strict=True):
+            for recording, decoded in zip(part, pool.map(_decode, part), strict=True):
                 yield recording, decoded
                 bar.update()
 
 
-def _record(waveform: np.ndarray, label: int) -> bytes:
-    pcm = np.round(np.clip(waveform, -1, 1) * 32767).astype("<i2")
+def _record(decoded: Decoded, label: int) -> bytes:
     features = {
-        "pcm": tf.train.Feature(bytes_list=tf.train.BytesList(value=[pcm.tobytes()])),
+        "pcm": tf.train.Feature(bytes_list=tf.train.BytesList(value=[decoded.pcm.tobytes()])),
         "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-        "voice": tf.train.Feature(
-            int64_list=tf.train.Int64List(value=[int(n) for n in audio.voice_span(waveform)])
-        ),
+        "voice": tf.train.Feature(int64_list=tf.train.Int64List(value=decoded.voice)),
     }
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
@@ -196,7 +210,7 @@ def _cut(record: tf.Tensor, length: int, jitter: tf.Tensor) -> tuple[tf.Tensor, 
     middle = tf.cast(tf.reduce_sum(parsed["voice"]) // 2, tf.int32)
     start = middle - length // 2 + jitter
     spare = samples - length
-    start = tf.where(spare >= 0, tf.clip_by_value(start, 0, spare), spare // 2)
+    start = tf.where(spare >= 0, tf.clip_by_value(start, 0, spare), spare // 2 + jitter)
     before = tf.maximum(0, -start)
     piece = pcm[tf.maximum(0, start) : start + length]
     piece = tf.pad(piece, [[before, length - before - tf.size(piece)]])

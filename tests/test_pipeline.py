@@ -250,6 +250,8 @@ PLACES = {
     "start": (8.0, 0.0, 2.0),
     "end": (8.0, 7.0, 8.0),
     "full": (8.0, 2.0, 2.0 + WINDOW - 0.05),
+    "very long, early": (40.0, 3.0, 4.5),
+    "very long, late": (40.0, 31.0, 33.5),
 }
 
 
@@ -268,6 +270,13 @@ def test_the_window_is_the_one_the_edge_cuts(tmp_path, cache):
             np.testing.assert_allclose(
                 waveform, edge_window(recordings[label]), atol=1e-4, err_msg=list(PLACES)[label]
             )
+
+
+def test_of_a_long_recording_only_what_training_needs_is_kept(tmp_path, cache):
+    recording = saved(tmp_path, placed(120.0, 50.0, 60.0))
+    (shard,) = pipeline.prepare([recording], EMOTIONS, cache).files
+    kept = Path(shard).stat().st_size / 2 / SAMPLE_RATE
+    assert kept == pytest.approx(pipeline.KEPT_SECONDS, abs=0.1)
 
 
 def batches_of(
