@@ -193,7 +193,8 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
     callbacks: list[keras.callbacks.Callback] = [
         Keeper(run, state, steps_per_epoch * settings.batch_size),
         keras.callbacks.TensorBoard(run.tensorboard, write_graph=False),
-        TqdmCallback(epochs=settings.epochs, initial=done, verbose=1),
+        # In a terminal a bar for the epoch too; a log file would grow by a line a batch.
+        TqdmCallback(epochs=settings.epochs, initial=done, verbose=int(sys.stderr.isatty())),
     ]
     if settings.averaging:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights())
