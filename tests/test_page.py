@@ -186,9 +186,17 @@ def test_a_file_that_cannot_be_read_gets_clear_words(content, words, page, addre
 def test_a_voice_is_recorded_in_the_browser(page, address):
     page.goto(address)
     page.get_by_text("Record", exact=True).click()
-    page.locator("[data-testid=stAudioInput]").get_by_label("Record", exact=True).click()
+    record = page.locator("[data-testid=stAudioInput]").get_by_label("Record", exact=True)
+    stop = page.get_by_label("Stop recording")
+    for _ in range(6):  # Streamlit drops a click that comes before it has found the microphone
+        record.click()
+        try:
+            stop.wait_for(timeout=4_000)
+            break
+        except sync_api.TimeoutError:
+            continue
     page.wait_for_timeout(2_000)
-    page.get_by_label("Stop recording").click()
+    stop.click()
     assert SPOKEN.capitalize() in page.locator(".st-key-answer h2").inner_text()
 
 
