@@ -10,7 +10,7 @@ SPLIT ?= common
 RUN ?= runs/$(shell date +%Y-%m-%d-%H%M%S)
 CLIP ?= $(RUN)/example.*
 # The generated voices are learnt quickly.
-ARGS ?= $(if $(filter synthetic,$(DATA)),--epochs 60)
+ARGS ?= $(if $(filter synthetic,$(DATA)),--epochs 150)
 MODEL := $(RUN)/export/ser_int8.tflite
 
 .PHONY: train test setup lint page lock clean

@@ -110,7 +110,8 @@ class TrainConfig:
         weight_decay: Of AdamW.
         label_smoothing: Share of a label given to all classes alike.
         class_weight: Exponent on inverse class frequency: 0 none, 0.5 square root, 1 full.
-        averaging: Momentum of the exponential average of the weights; 0 switches it off.
+        averaging: Span of the exponential average of the weights, as a share of all steps; 0
+            switches it off.
         validation: Share of the training side held out to watch, and to fit the temperature on.
         strategy: ``one`` device or ``mirrored`` over all GPUs.
         mixed_precision: Compute in bfloat16 with float32 weights.
@@ -124,7 +125,7 @@ class TrainConfig:
     weight_decay: float = 0.02
     label_smoothing: float = 0.05
     class_weight: float = 0.5
-    averaging: float = 0.998
+    averaging: float = 0.045
     validation: float = 0.1
     strategy: str = "one"
     mixed_precision: bool = False

@@ -101,7 +101,7 @@ def compiled_body(config: Config, classes: int, steps: int) -> keras.Model:
         schedule,
         weight_decay=train.weight_decay,
         use_ema=train.averaging > 0,
-        ema_momentum=train.averaging or 0.5,
+        ema_momentum=max(0.0, 1 - 1 / max(1.0, train.averaging * steps)),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     body.compile(

@@ -13,7 +13,7 @@ import pytest
 from conftest import ROOT
 
 from ser_tf import models, train
-from ser_tf.config import ConfigError, read_config
+from ser_tf.config import Config, ConfigError, read_config
 from ser_tf.runs import Run, RunError
 
 
@@ -196,3 +196,9 @@ def test_the_temperature_undoes_overconfidence() -> None:
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = np.array([generator.choice(8, p=row) for row in probabilities])
     assert train.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
+
+
+@pytest.mark.parametrize("steps", [40, 400, 11_000])
+def test_averaged_weights_forget_the_initial_ones(steps: int) -> None:
+    optimizer = train.compiled_body(Config(), 8, steps).optimizer
+    assert optimizer.ema_momentum**steps < 1e-6
