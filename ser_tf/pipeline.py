@@ -78,6 +78,16 @@ def prepare(
     if "://" in cache:
         import tensorflow_io  # noqa: F401  registers the remote file systems
 
+    try:
+        return _prepared(recordings, labels, cache, title, strict)
+    except tf.errors.OpError as error:  # what TensorFlow's files raise, local or remote
+        reason = " ".join(error.message.split())
+        raise CorpusError(f"{cache}: cannot hold decoded recordings ({reason})") from None
+
+
+def _prepared(
+    recordings: Sequence[Recording], labels: Sequence[str], cache: str, title: str, strict: bool
+) -> Shards:
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         digests = list(pool.map(_content, (recording.path for recording in recordings)))
     order = sorted(range(len(recordings)), key=lambda i: (digests[i], recordings[i].name))
@@ -273,6 +283,8 @@ def training_batches(
     log_mel = LogMelSpectrogram(floor_db=floor_db)
     bank = augment.draw_masks(config, seed)
     length = augment.source_samples(config)
+    with audio.native_stderr_silenced():  # XLA announces itself once a process, across the bar
+        augment.change_speed(tf.zeros((1, length)), tf.zeros(2, tf.int32), config)
     shift = round(config.shift * SAMPLE_RATE)
     weights = tf.constant(class_weights, tf.float32)
     order_seed = seed << 24  # room for the epochs of one seed before the next

@@ -3,6 +3,7 @@
 import argparse
 import dataclasses
 import json
+import shutil
 import sys
 import time
 from collections.abc import Sequence
@@ -101,7 +102,7 @@ def compiled_body(config: Config, classes: int, steps: int) -> keras.Model:
         schedule,
         weight_decay=train.weight_decay,
         use_ema=train.averaging > 0,
-        ema_momentum=max(0.0, 1 - 1 / max(1.0, train.averaging * steps)),
+        ema_momentum=1 - 1 / max(2.0, train.averaging * steps),
     )
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     body.compile(
@@ -334,8 +335,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         with run.locked():
             print(f"run folder: {run.folder}", file=sys.stderr)
             model = train(config, run, split, cache=args.cache, strict=args.strict)
-    except (ConfigError, CorpusError, RunError, ValueError) as error:
+    except (ConfigError, CorpusError, RunError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
+        if run and not args.resume and not run.state.exists():
+            shutil.rmtree(run.folder)  # it has learnt nothing yet
         return 1
     except KeyboardInterrupt:
         where = run.folder if run else args.out

@@ -102,3 +102,16 @@ def test_a_folder_that_is_no_run_is_refused(
 ) -> None:
     assert convert.main([str(tmp_path)]) == 1
     assert str(tmp_path) in capsys.readouterr().err
+
+
+def test_half_a_model_is_one_line(
+    tiny_run: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("config.toml", "split.json", "model.keras"):
+        (tmp_path / name).write_bytes((tiny_run / name).read_bytes())
+    content = (tmp_path / "model.keras").read_bytes()
+    (tmp_path / "model.keras").write_bytes(content[: len(content) // 2])
+    assert convert.main([str(tmp_path), "--cache", str(cache)]) == 1
+    line = capsys.readouterr().err.splitlines()[-1]
+    assert "model.keras: cannot be loaded: it is not a whole .keras file" in line
+    assert not (tmp_path / "export").exists()

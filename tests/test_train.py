@@ -182,6 +182,30 @@ def test_a_users_mistake_is_one_line_and_leaves_no_folder(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.parametrize(
+    ("options", "complaint"),
+    [
+        (["--batch-size", "1000"], "give a smaller --batch-size"),
+        (["--cache", "taken/by/a/file"], "taken/by/a/file: cannot hold decoded recordings"),
+    ],
+)
+def test_a_run_that_cannot_begin_leaves_no_folder(
+    options: list[str],
+    complaint: str,
+    generated_corpus: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "taken").write_text("")
+    always = ["--data", str(generated_corpus), "--out", "run", "--cache", str(cache)]
+    assert train.main([*always, *options]) == 1
+    assert complaint in capsys.readouterr().err.splitlines()[-1]
+    assert not (tmp_path / "run").exists()
+
+
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:
     labels = np.array([0] * 30 + [1] * 10)
     weights = train.class_weights(labels, 2, 0.5)

@@ -1,5 +1,6 @@
 """The registry of model families, and the whole graph around their trained layers."""
 
+import zipfile
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -71,4 +72,6 @@ def load(path: Path) -> keras.Model:
     Raises:
         ValueError: The file is damaged or not such a model.
     """
+    if not zipfile.is_zipfile(path):
+        raise ValueError("it is not a whole .keras file; copy it again, or train again")
     return keras.saving.load_model(path, safe_mode=True)
