@@ -7,7 +7,7 @@ PYTHON ?= python3.11
 BIN := .venv/bin
 DATA ?= synthetic
 SPLIT ?= common
-RUN ?= runs/$(shell date +%Y-%m-%d-%H%M%S)
+RUN := $(or $(RUN),runs/$(shell date +%Y-%m-%d-%H%M%S))
 CLIP ?= $(RUN)/example.*
 # The generated voices are learnt quickly.
 ARGS ?= $(if $(filter synthetic,$(DATA)),--epochs 150)
@@ -16,7 +16,6 @@ MODEL := $(RUN)/export/ser_int8.tflite
 .PHONY: train test setup lint page lock clean
 .DELETE_ON_ERROR:
 
-train: RUN := $(RUN)
 train: .venv/installed
 	$(BIN)/python -m ser_tf.train --data "$(DATA)" --split $(SPLIT) --out "$(RUN)" $(ARGS)
 	$(BIN)/python -m export.convert "$(RUN)"
