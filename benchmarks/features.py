@@ -6,7 +6,7 @@ the rounds are told. librosa's workers are warmed up before and keep what they c
 nothing but reading and computing counts against it.
 
 Example:
-    python -m benchmarks.features --data /path/to/ravdess
+    python benchmarks/features.py --data /path/to/ravdess
 """
 
 import argparse
@@ -29,6 +29,8 @@ import numpy as np
 import scipy.signal
 from PIL import Image
 from tqdm import tqdm
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ser_tf import models, pipeline
 from ser_tf.config import Config
@@ -281,9 +283,9 @@ def _table(figures: dict[str, Any]) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(
-        prog="python -m benchmarks.features",
+        prog="benchmarks/features.py",
         description="Time the feature pipeline against librosa, side by side.",
-        epilog="example: python -m benchmarks.features --data /path/to/ravdess",
+        epilog="example: python benchmarks/features.py --data /path/to/ravdess",
     )
     parser.add_argument("--data", required=True, metavar="PATH", help="a corpus, as for training")
     parser.add_argument("--clips", type=int, default=200, metavar="N", help="default: 200")
