@@ -7,6 +7,7 @@ the names of operations, so the trained layers alone can be chosen.
 
 import contextlib
 import io
+import warnings
 from collections.abc import Iterable
 
 import numpy as np
@@ -52,6 +53,7 @@ def quantise_body(model: bytes, body: str, windows: Iterable[np.ndarray], signat
     )
     recipe.add_weight_only_config(regex=first, operation_name=convolution, num_bits=8)
     samples = [{"waveform": np.ascontiguousarray(window[np.newaxis])} for window in windows]
-    with contextlib.redirect_stdout(io.StringIO()):  # a line an operation
+    # It prints a line an operation, and warns that calibrating takes memory.
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         statistics = recipe.calibrate({signature: samples})
         return bytes(recipe.quantize(statistics).quantized_model)
