@@ -66,8 +66,8 @@ def set_statistics(features: keras.Sequential, shards: pipeline.Shards, floor_db
 
     What a feature is divided by lies half way (geometrically) between its own deviation and the
     root mean square of all: high coefficients carry less than low ones, and bringing all of them
-    to the same deviation blows up what is mostly noise. On RAVDESS this gave 71 % on the validation
-    part after twelve epochs, full whitening 62 %.
+    to the same deviation blows up what is mostly noise. With MFCC alone this gave 65 % on RAVDESS's
+    validation part after twelve epochs, full whitening 62 % (docs/experiments.md).
     """
     log_mel = models.LogMelSpectrogram(floor_db=floor_db)
     cepstrum, standardise = features.layers
