@@ -34,9 +34,7 @@ from ser_tf.splits import read_split
 
 SIGNATURE = "serving_default"
 REPRESENTATIVE = 256  # training recordings that set the ranges of the 8-bit activations
-VERIFICATION = (
-    256  # recordings, held out from training if the run has any, that variants must agree on
-)
+VERIFICATION = 256  # recordings that variants must agree on; held-out ones if the run has any
 LATENCY_RUNS = 50
 
 DESCRIPTION = "Speech emotion from 3.6 s of sound: probabilities of eight emotions."

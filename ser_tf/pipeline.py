@@ -188,7 +188,6 @@ def _decode(recording: Recording) -> Decoded | audio.AudioError:
 def _decoded(
     recordings: list[Recording], title: str
 ) -> Iterator[tuple[Recording, Decoded | audio.AudioError]]:
-
     workers = os.cpu_count() or 1
     with ThreadPoolExecutor(workers) as pool, tqdm(total=len(recordings), desc=title) as bar:
         # A few at a time: memory stays bounded however long the list is.

@@ -1,6 +1,7 @@
 """``python -m ser_tf.train``: train a model and keep the whole run in one folder."""
 
 import argparse
+import contextlib
 import dataclasses
 import json
 import shutil
@@ -172,7 +173,7 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
     if settings.mixed_precision:
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     strategy = tf.distribute.MirroredStrategy() if settings.strategy == "mirrored" else None
-    with strategy.scope() if strategy else tf.device(None):
+    with strategy.scope() if strategy else contextlib.nullcontext():
         body = compiled_body(config, len(EMOTIONS), steps_per_epoch * settings.epochs)
     state = [*features.variables, *body.variables, *body.optimizer.variables]
     done = 0

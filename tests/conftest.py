@@ -4,7 +4,22 @@ from pathlib import Path
 
 import pytest
 
+from ser_tf.config import AugmentConfig
+
 ROOT = Path(__file__).resolve().parent.parent
+
+# A recording as it is
+OFF = AugmentConfig(
+    speed=0.0,
+    stretch=0.0,
+    gain_db=0.0,
+    shift=0.0,
+    noise_probability=0.0,
+    equaliser_db=0.0,
+    time_masks=0,
+    frequency_masks=0,
+    mixup=0.0,
+)
 
 
 @pytest.fixture(scope="session")

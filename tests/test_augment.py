@@ -5,22 +5,12 @@ import dataclasses
 import numpy as np
 import pytest
 import tensorflow as tf
+from conftest import OFF
 
 from ser_tf import augment
 from ser_tf.config import N_FRAMES, N_MELS, N_SAMPLES, SAMPLE_RATE, AugmentConfig
 from ser_tf.frontend import LogMelSpectrogram
 
-OFF = AugmentConfig(
-    speed=0.0,
-    stretch=0.0,
-    gain_db=0.0,
-    shift=0.0,
-    noise_probability=0.0,
-    equaliser_db=0.0,
-    time_masks=0,
-    frequency_masks=0,
-    mixup=0.0,
-)
 BATCH = 24
 
 

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import soundfile
 import tensorflow as tf
+from conftest import OFF
 
 from edge import audio
 from edge.classifier import cut, window_starts
@@ -21,17 +22,6 @@ from ser_tf.frontend import LogMelSpectrogram
 
 FLOOR_DB = -80.0
 CLIPS, BATCH = 64, 16
-OFF = AugmentConfig(
-    speed=0.0,
-    stretch=0.0,
-    gain_db=0.0,
-    shift=0.0,
-    noise_probability=0.0,
-    equaliser_db=0.0,
-    time_masks=0,
-    frequency_masks=0,
-    mixup=0.0,
-)
 
 
 def voice(seconds: float = 1.0, rate: int = SAMPLE_RATE, pitch: float = 150.0) -> np.ndarray:
