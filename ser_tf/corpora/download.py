@@ -271,6 +271,7 @@ def _unpack(zipped: Path, archive: Archive, folder: Path) -> None:
                     content.extract(member, aside)
                     bar.update(member.file_size)
         aside.rename(folder / archive.folder)
+    # zipfile raises the last two for a compression it does not know and for a password.
     except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
         raise CorpusError(f"{zipped}: cannot be unpacked ({error}); delete it") from None
     finally:
