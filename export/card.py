@@ -181,9 +181,9 @@ def _folds() -> dict[int, dict[str, Any]]:
 
 def _fold_names() -> str:
     folds = list(_folds())
-    return (
-        "all five folds" if len(folds) == FOLDS else f"folds {', '.join(map(str, folds))} of five"
-    )
+    if len(folds) == FOLDS:
+        return "all five folds"
+    return f"folds {', '.join(map(str, folds))} of five"
 
 
 def _mean(reports: dict[int, dict[str, Any]], key: str) -> float:
