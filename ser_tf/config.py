@@ -40,11 +40,14 @@ class FrontendConfig:
         n_mfcc: Cepstral coefficients kept. As many as mel bands keeps all a log-mel picture has.
         floor_db: Level below which a mel band counts as silent, in dB re one.
         deltas: Whether Δ and ΔΔ stand beside the coefficients.
+        whitening: How far features are brought to the same deviation: 0 leaves them as they are to
+            one another, 1 makes all alike.
     """
 
     n_mfcc: int = N_MELS
     floor_db: float = -80.0
     deltas: bool = True
+    whitening: float = 0.5
 
 
 @dataclass(frozen=True)

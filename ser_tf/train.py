@@ -19,7 +19,7 @@ import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
 from ser_tf import models, pipeline
-from ser_tf.config import Config, ConfigError, TrainConfig, read_config, updated
+from ser_tf.config import Config, ConfigError, FrontendConfig, TrainConfig, read_config, updated
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
 from ser_tf.emotions import EMOTIONS
@@ -62,15 +62,16 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
     return float(np.exp(found.x))
 
 
-def set_statistics(features: keras.Sequential, shards: pipeline.Shards, floor_db: float) -> None:
+def set_statistics(
+    features: keras.Sequential, shards: pipeline.Shards, config: FrontendConfig
+) -> None:
     """Give the ``Standardise`` layer the statistics of every feature over the shards.
 
-    What a feature is divided by lies half way (geometrically) between its own deviation and the
-    root mean square of all: high coefficients carry less than low ones, and bringing all of them
-    to the same deviation blows up what is mostly noise. With MFCC alone this gave 65 % on RAVDESS's
-    validation part after twelve epochs, full whitening 62 % (docs/experiments.md).
+    What a feature is divided by lies between the root mean square of all deviations and its own:
+    ``rms ** (1 - whitening) * own ** whitening``. High coefficients carry less than low ones, and
+    bringing all of them to the same deviation blows up what is mostly noise (docs/experiments.md).
     """
-    log_mel = models.LogMelSpectrogram(floor_db=floor_db)
+    log_mel = models.LogMelSpectrogram(floor_db=config.floor_db)
     cepstrum, standardise = features.layers
 
     @tf.function
@@ -86,7 +87,9 @@ def set_statistics(features: keras.Sequential, shards: pipeline.Shards, floor_db
         frames += waveform.shape[0] * models.N_FRAMES
     mean = total / frames
     variance = np.maximum(square / frames - mean**2, 0)
-    standardise.set_statistics(mean, (variance * variance.mean()) ** 0.25)
+    share = config.whitening
+    scale = np.sqrt(variance**share * variance.mean() ** (1 - share))
+    standardise.set_statistics(mean, scale)
 
 
 def compiled_body(config: Config, classes: int, steps: int) -> keras.Model:
@@ -180,7 +183,7 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
     if run.state.exists():
         done = run.load_state(state)
     else:
-        set_statistics(features, shards, config.frontend.floor_db)
+        set_statistics(features, shards, config.frontend)
     run.keep_history(done)
 
     validation, validation_steps = None, None

@@ -12,9 +12,12 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from ser_tf import models, train
-from ser_tf.config import Config, ConfigError, read_config
+from ser_tf import models, pipeline, train
+from ser_tf.config import Config, ConfigError, FrontendConfig, read_config
+from ser_tf.corpora import load_corpus
+from ser_tf.emotions import EMOTIONS
 from ser_tf.runs import Run, RunError
+from ser_tf.splits import read_split
 
 
 def command(*options: object) -> list[str]:
@@ -204,6 +207,28 @@ def test_a_run_that_cannot_begin_leaves_no_folder(
     assert train.main([*always, *options]) == 1
     assert complaint in capsys.readouterr().err.splitlines()[-1]
     assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
+def test_whitening_brings_features_to_the_same_deviation(
+    whitening: float, tiny_run: Path, generated_corpus: Path, cache: Path
+) -> None:
+    split = read_split(tiny_run / "split.json", load_corpus(generated_corpus))
+    shards = pipeline.prepare(split.train, EMOTIONS, str(cache))
+    config = FrontendConfig(whitening=whitening)
+    features = models.build_features(config)
+    train.set_statistics(features, shards, config)
+    log_mel = models.LogMelSpectrogram(floor_db=config.floor_db)
+    cepstrum = features.layers[0]
+    waveforms = [waveform for waveform, _ in pipeline.waveforms(shards, 32)]
+    before = np.concatenate([cepstrum(log_mel(w)) for w in waveforms]).std(axis=(0, 1))
+    after = np.concatenate([features(log_mel(w)) for w in waveforms]).std(axis=(0, 1))
+    np.testing.assert_allclose(
+        after.std(),
+        (before ** (1 - whitening)).std() / np.sqrt(np.mean(before**2)) ** (1 - whitening),
+        rtol=1e-3,
+        atol=1e-4,
+    )
 
 
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:
