@@ -58,6 +58,10 @@ class Prediction:
     def silent(self) -> bool:
         return self.emotion is None
 
+    def uncertain(self, min_confidence: float) -> bool:
+        """Whether an emotion was heard, but with less than ``min_confidence``, from 0 to 1."""
+        return not self.silent and self.confidence < min_confidence
+
 
 class EmotionClassifier:
     """A loaded model.

@@ -3,6 +3,7 @@
 import argparse
 import io
 import json
+import math
 import os
 import signal
 import sys
@@ -88,7 +89,14 @@ def _parser() -> argparse.ArgumentParser:
         "--top",
         type=_whole_number(1, None),
         metavar="N",
-        help="print only the N likeliest (default: all; with --timeline 1)",
+        help="print the N likeliest (default: all; in a timeline 1)",
+    )
+    parser.add_argument(
+        "--min-confidence",
+        type=_probability,
+        default=0.0,
+        metavar="P",
+        help="call answers below P uncertain, from 0 to 1 (default: 0)",
     )
     parser.add_argument(
         "--model", metavar="FILE", help="model (default: ser.tflite beside run.py, or in ../export)"
@@ -111,6 +119,16 @@ def _whole_number(least: int, most: int | None) -> Callable[[str], int]:
         return int(text)
 
     return parse
+
+
+def _probability(text: str) -> float:
+    try:
+        probability = float(text)
+    except ValueError:
+        probability = math.nan
+    if not 0 <= probability <= 1:
+        raise argparse.ArgumentTypeError(f"{text!r} is not a number from 0 to 1, such as 0.5")
+    return probability
 
 
 def _recordings(names: list[str], suffixes: tuple[str, ...]) -> Iterator[tuple[str, str | None]]:
@@ -161,7 +179,8 @@ def _block(name: str, prediction: "Prediction", options: argparse.Namespace) -> 
     """The answer first, then one emotion a line."""
     if prediction.silent:
         return f"{name}: silence"
-    lines = [f"{name}: {prediction.emotion} {prediction.confidence:.1%}"]
+    answer = f"{prediction.emotion} {prediction.confidence:.1%}"
+    lines = [f"{name}: {_doubted(answer, prediction, options)}"]
     width = max(map(len, prediction.probabilities))
     for emotion, probability in _ranked(prediction, options.top):
         lines.append(f"  {emotion:{width}}  {probability:6.1%}")
@@ -171,11 +190,13 @@ def _block(name: str, prediction: "Prediction", options: argparse.Namespace) -> 
 def _line(name: str, prediction: "Prediction", options: argparse.Namespace) -> str:
     """The answer for a program, or for one window, on one line."""
     if options.json:
+        uncertain = prediction.uncertain(options.min_confidence)
         answer = {
             "file": name,
-            "emotion": prediction.emotion,
+            "emotion": None if uncertain else prediction.emotion,
             "confidence": round(prediction.confidence, 6),
             "silence": prediction.silent,
+            "uncertain": uncertain,
             "start": round(prediction.start, 3),
             "end": round(prediction.end, 3),
             "probabilities": {
@@ -187,7 +208,14 @@ def _line(name: str, prediction: "Prediction", options: argparse.Namespace) -> s
     ranked = _ranked(prediction, options.top or 1)
     answers = ", ".join(f"{emotion} {probability:.1%}" for emotion, probability in ranked)
     span = f"{_clock(prediction.start)}-{_clock(prediction.end)}"
-    return f"{name}  {span}  {answers or 'silence'}"
+    return f"{name}  {span}  {_doubted(answers, prediction, options) or 'silence'}"
+
+
+def _doubted(answer: str, prediction: "Prediction", options: argparse.Namespace) -> str:
+    """The answer, or what it leans to where it is uncertain."""
+    if prediction.uncertain(options.min_confidence):
+        return f"uncertain (most likely {answer})"
+    return answer
 
 
 def _ranked(prediction: "Prediction", top: int | None) -> list[tuple[str, float]]:

@@ -28,6 +28,7 @@ UPLOAD, RECORD = "Upload", "Record"
 SUFFIXES = ("wav", "flac", "mp3", "ogg", "opus")
 PICTURED = 60.0  # seconds; of anything longer only the beginning is drawn
 COLUMNS = 800  # of the waveform picture
+LEAST_CONFIDENCE = 50  # per cent; below that the other emotions together are likelier
 TIMELINE_FROM = 1.5  # windows; in anything shorter, the last one nearly repeats the first
 TIMELINE_PARTS = 1_000  # answers drawn over time: those of half an hour
 
@@ -106,17 +107,38 @@ def _show(classifier: EmotionClassifier, recording: UploadedFile, *, player: boo
     _pictures(recording)
 
 
+@st.fragment  # its slider redraws it alone: the recording is not answered again
 def _answer(prediction: Prediction, seconds: float) -> None:
     with st.container(border=True, key="answer"):
         if prediction.silent:
             st.header("Silence", anchor=False)
             st.write("Nothing in this recording is loud enough to judge.")
         else:
-            assert prediction.emotion is not None
-            confidence = f":gray[{prediction.confidence:.0%}]"
-            st.header(f"{prediction.emotion.capitalize()} {confidence}", anchor=False)
-            st.altair_chart(_bars(prediction))
+            answer = st.container()
+            least = st.slider(
+                "Least confidence for an answer",
+                max_value=100,
+                value=LEAST_CONFIDENCE,
+                step=5,
+                format="%d%%",
+                key="least_confidence",
+                help="Below it the page says that it is not sure. At 0% it always answers.",
+                persist_state="page",
+            )
+            with answer:
+                _emotion(prediction, least / 100)
         st.caption(f"Answered in {1000 * seconds:.0f} ms, reading the file included.")
+
+
+def _emotion(prediction: Prediction, min_confidence: float) -> None:
+    assert prediction.emotion is not None
+    confidence = f"{prediction.confidence:.0%}"
+    if prediction.uncertain(min_confidence):
+        st.header("Not sure", anchor=False)
+        st.write(f"It leans to {prediction.emotion}, {confidence}.")
+    else:
+        st.header(f"{prediction.emotion.capitalize()} :gray[{confidence}]", anchor=False)
+    st.altair_chart(_bars(prediction))
 
 
 def _bars(prediction: Prediction) -> alt.LayerChart:

@@ -18,6 +18,7 @@ from edge.classifier import (
     RUNTIMES,
     EmotionClassifier,
     ModelError,
+    Prediction,
     cut,
     default_model,
     sliding_windows,
@@ -137,6 +138,18 @@ def test_silence_is_no_emotion(classifier, tmp_path, seconds):
         soundfile.write(path, silence(seconds), SAMPLE_RATE)
         assert classifier.predict_file(path) == prediction
         assert all(window.silent for window in classifier.timeline(path))
+
+
+def test_an_emotion_below_the_least_confidence_is_uncertain():
+    sad = Prediction("sad", 0.4, {"sad": 0.4, "calm": 0.35, "angry": 0.25})
+    assert sad.uncertain(0.41)
+    assert not sad.uncertain(0.4)
+    assert not sad.uncertain(0)
+    assert (sad.emotion, sad.silent) == ("sad", False)
+
+
+def test_silence_is_never_uncertain(classifier):
+    assert not classifier.predict(silence(1.0)).uncertain(1)
 
 
 def test_a_file_is_answered_like_its_waveform(classifier, tmp_path):

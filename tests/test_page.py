@@ -124,6 +124,15 @@ def clip(folder, emotion, seconds=2.0, suffix=".wav"):
     return path
 
 
+def doubtful(folder):
+    """A recording that the stub leans to call sad, with about 40 %."""
+    parts = {"sad": 0.3, "angry": 0.22, "calm": 0.18}
+    path = folder / "doubtful.wav"
+    waveform = sum(stub_model.tone(emotion, 2.0, level=level) for emotion, level in parts.items())
+    soundfile.write(path, waveform, stub_model.SAMPLE_RATE)
+    return path
+
+
 @pytest.mark.parametrize("suffix", [".wav", ".flac", ".mp3", ".ogg"])
 def test_the_page_answers_as_the_classifier_does(suffix, page, address, stub, tmp_path):
     recording = clip(tmp_path, "sad", suffix=suffix)
@@ -167,6 +176,42 @@ def test_silence_is_answered_as_silence(page, address, tmp_path):
     upload(page, address, path)
     assert page.locator(".st-key-answer h2").inner_text() == "Silence"
     assert "%" not in page.locator(".st-key-answer").inner_text()
+
+
+def test_an_answer_in_doubt_is_called_so_with_what_it_leans_to(page, address, stub, tmp_path):
+    recording = doubtful(tmp_path)
+    confidence = EmotionClassifier(stub).predict_file(recording).confidence
+    upload(page, address, recording)
+    answer = page.locator(".st-key-answer")
+    assert answer.locator("h2").inner_text() == "Not sure"
+    assert answer.get_by_text(f"It leans to sad, {confidence:.0%}.", exact=True).is_visible()
+    answer.get_by_text(f"{confidence:.1%}", exact=True).wait_for()
+
+
+def test_how_sure_an_answer_must_be_is_for_the_visitor_to_say(page, address, stub, tmp_path):
+    recording = doubtful(tmp_path)
+    confidence = EmotionClassifier(stub).predict_file(recording).confidence
+    upload(page, address, recording)
+    answer = page.locator(".st-key-answer")
+    took = answer.get_by_text("Answered in ").inner_text()
+    for key, heading in (("Home", f"Sad {confidence:.0%}"), ("End", "Not sure")) * 2:
+        answer.get_by_role("slider").press(key)
+        answer.get_by_role("heading", name=heading).wait_for()
+        assert answer.get_by_text("Answered in ").inner_text() == took  # not answered again
+
+
+def test_the_least_confidence_outlives_a_recording_without_it(page, address, tmp_path):
+    (tmp_path / "silent").mkdir()
+    silent = tmp_path / "silent" / "silent.wav"
+    soundfile.write(silent, np.zeros(32_000), 16_000)
+    upload(page, address, doubtful(tmp_path))
+    page.get_by_role("slider").press("Home")
+    page.get_by_role("heading", name="Sad").wait_for()
+    page.set_input_files("input[type=file]", silent)
+    page.get_by_role("heading", name="Silence").wait_for()
+    assert page.get_by_role("slider").count() == 0
+    page.set_input_files("input[type=file]", doubtful(tmp_path))
+    page.get_by_role("heading", name="Sad").wait_for()
 
 
 @pytest.mark.parametrize(

@@ -40,6 +40,16 @@ def clips(tmp_path) -> Path:
 
 
 @pytest.fixture
+def mixed(tmp_path) -> Path:
+    """A recording that the stub leans to call sad, with about 40 %."""
+    path = tmp_path / "mixed.wav"
+    parts = {"sad": 0.3, "angry": 0.22, "calm": 0.18}
+    waveform = sum(tone(emotion, 9.0, level=level) for emotion, level in parts.items())
+    soundfile.write(path, waveform, SAMPLE_RATE)
+    return path
+
+
+@pytest.fixture
 def answer(model_file, capsys):
     """Run the command in this process: exit status, lines on stdout, lines on stderr."""
 
@@ -101,6 +111,50 @@ def test_silence_is_answered_as_silence(answer, clips):
     status, out, _ = answer("--timeline", clips / "silent.ogg")
     assert status == 0
     assert out[0].endswith("  silence")
+
+
+def test_an_answer_in_doubt_is_uncertain(answer, mixed):
+    sure = answer(mixed)
+    status, out, err = answer("--min-confidence", 0.5, mixed)
+    assert (status, err) == (0, [])
+    leaning = sure[1][0].removeprefix(f"{mixed}: ")
+    assert leaning.startswith("sad ")
+    assert out == [f"{mixed}: uncertain (most likely {leaning})", *sure[1][1:]]
+    assert answer("--min-confidence", 0.3, mixed) == sure
+
+
+def test_each_window_of_a_timeline_may_be_uncertain(answer, mixed, tmp_path):
+    path = tmp_path / "story.wav"
+    story = [soundfile.read(mixed)[0][: 5 * 28_800], np.zeros(3 * 57_600), tone("happy", 9.0)]
+    soundfile.write(path, np.concatenate(story), SAMPLE_RATE)
+    arguments = ("--timeline", "--min-confidence", 0.5)
+    _, out, _ = answer(*arguments, path)
+    leaning = answer("--timeline", path)[1][0].rpartition("  ")[2]
+    assert out[0] == f"{path}  0:00:00.0-0:00:03.6  uncertain (most likely {leaning})"
+    assert out[6].endswith("  silence")
+    assert out[-1].rpartition("  ")[2].startswith("happy ")
+    (line, *_) = answer(*arguments, "--top", 2, path)[1]
+    assert line.endswith("%)")
+    assert line.count("%") == 2
+
+
+def test_a_program_tells_silence_doubt_and_emotion_apart(answer, mixed, clips):
+    paths = mixed, clips / "silent.ogg", clips / "a happy.wav"
+    _, out, _ = answer("--json", "--min-confidence", 0.5, *paths)
+    doubt, silent, happy = map(json.loads, out)
+    assert [
+        (said["emotion"], said["silence"], said["uncertain"]) for said in (doubt, silent, happy)
+    ] == [(None, False, True), (None, True, False), ("happy", False, False)]
+    (plain,) = map(json.loads, answer("--json", mixed)[1])
+    assert doubt == {**plain, "emotion": None, "uncertain": True}
+    assert (plain["emotion"], plain["uncertain"]) == ("sad", False)
+
+
+def test_silence_stays_silence_whatever_the_least_confidence(answer, clips):
+    path = clips / "silent.ogg"
+    assert answer("--min-confidence", 1, path) == (0, [f"{path}: silence"], [])
+    (line,) = answer("--min-confidence", 1, "--timeline", path)[1]
+    assert line.endswith("  silence")
 
 
 def test_folders_are_searched_with_all_below_them(answer, clips):
@@ -172,6 +226,11 @@ def test_nothing_on_standard_input_is_told(model_file):
         ["--threads", "100000", "x.wav"],
         ["--top", "0", "x.wav"],
         ["--top", "9", "x.wav"],
+        ["--min-confidence", "60", "x.wav"],
+        ["--min-confidence", "60%", "x.wav"],
+        ["--min-confidence", "-0.1", "x.wav"],
+        ["--min-confidence", "nan", "x.wav"],
+        ["--min-confidence", "", "x.wav"],
         ["--no-such-option", "x.wav"],
         [],
     ],
