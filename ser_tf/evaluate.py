@@ -8,12 +8,16 @@ import argparse
 import csv
 import hashlib
 import json
+import multiprocessing
 import os
 import shutil
 import sys
 import tempfile
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
+from concurrent.futures import ProcessPoolExecutor
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,21 +25,26 @@ import numpy as np
 from numpy.typing import NDArray
 from tqdm import tqdm
 
-from edge.audio import AudioError
+from edge import audio
 from edge.classifier import EmotionClassifier, ModelError
 from ser_tf import metrics, plots
+from ser_tf.conditions import Waveform, conditions, gain_name, generator
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
 from ser_tf.splits import make_split
 
-OUTPUTS = ("metrics.json", "predictions.csv", "metrics.md", "confusion.png")
+OUTPUTS = ("metrics.json", "predictions.csv", "metrics.md", "confusion.png", "coverage.png")
+SHOWN_THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.9)
+MODERATE_GAINS = (gain_name(-10), gain_name(10))
+BABBLE_POOL = 40  # recordings whose voices make the babble
+BABBLE_SEED = 0
 
 EXAMPLES = """\
 examples:
   python -m ser_tf.evaluate --model RUN/export/ser_int8.tflite --data DATA --split common
-  python -m ser_tf.evaluate --model RUN/export/ser_int8.tflite --data DATA --split RUN/split.json
+  python -m ser_tf.evaluate --model RUN/export/ser_int8.tflite --data DATA \\
+    --split RUN/split.json --robust --jobs 4
 """
-
 
 ELSEWHERE = "elsewhere"
 
@@ -44,90 +53,248 @@ class EvaluateError(Exception):
     """An evaluation that cannot be made; the message is the one line for the user."""
 
 
+@dataclass(frozen=True)
+class Answers:
+    """What a model answered.
+
+    Attributes:
+        labels: The L labels, in column order.
+        recordings: The n recordings that could be used.
+        clean: float64[n, L]; a row of zeros is a recording answered as silence.
+        degraded: The same under each condition; empty where none was asked for.
+        left_out: The recordings that could not be used.
+        temperature: What the model divides its logits by, where its run says so.
+    """
+
+    labels: tuple[str, ...]
+    recordings: list[Recording]
+    clean: NDArray[np.float64]
+    degraded: dict[str, NDArray[np.float64]] = field(default_factory=dict)
+    left_out: list[Recording] = field(default_factory=list)
+    temperature: float | None = None
+
+    def only(self, wanted: Callable[[Recording], bool]) -> "Answers":
+        """The answers to some of the recordings."""
+        chosen = [n for n, recording in enumerate(self.recordings) if wanted(recording)]
+        return Answers(
+            self.labels,
+            [self.recordings[n] for n in chosen],
+            self.clean[chosen],
+            {condition: rows[chosen] for condition, rows in self.degraded.items()},
+            [recording for recording in self.left_out if wanted(recording)],
+            self.temperature,
+        )
+
+
 def evaluate_model(
     model: str | os.PathLike[str],
     recordings: Sequence[Recording],
     *,
     threads: int = 1,
     strict: bool = False,
+    pool: Mapping[str, Waveform] | None = None,
+    jobs: int = 1,
 ) -> dict[str, Any]:
     """Run an exported file over recordings and measure its answers.
+
+    Args and errors are those of :func:`run`.
+
+    Returns:
+        What :func:`figures` returns.
+    """
+    answers = run(model, recordings, threads=threads, strict=strict, pool=pool, jobs=jobs)
+    return figures(model, answers)
+
+
+def run(
+    model: str | os.PathLike[str],
+    recordings: Sequence[Recording],
+    *,
+    threads: int = 1,
+    strict: bool = False,
+    pool: Mapping[str, Waveform] | None = None,
+    jobs: int = 1,
+) -> Answers:
+    """Run an exported file over recordings, and under all conditions if given a pool of voices.
 
     Args:
         model: The ``.tflite`` file.
         recordings: What to run it on; a progress bar on stderr counts them.
-        threads: Threads of the TFLite interpreter.
+        threads: Threads of each TFLite interpreter.
         strict: Whether a recording that cannot be read is an error. Otherwise it is left out with
             a warning on stderr.
-
-    Returns:
-        What :func:`ser_tf.metrics.measure` returns, ``"left_out"`` (recordings), and ``"model"``:
-        its file name, bytes and SHA-256.
+        pool: What :func:`babble_pool` returns; None leaves the conditions out.
+        jobs: Processes that share the recordings, each with an interpreter of its own.
 
     Raises:
         EvaluateError: No recording could be used, or, if strict, one could not; or one has an
-            emotion that the model does not know.
+            emotion that the model does not know; or the ``training.json`` of its run is none.
         edge.classifier.ModelError: The model cannot be used.
     """
-    classifier = EmotionClassifier(model, threads=threads)
-    used, probabilities = run(classifier, recordings, strict=strict)
-    return figures(model, classifier.labels, recordings, used, probabilities)
-
-
-def run(
-    classifier: EmotionClassifier, recordings: Sequence[Recording], *, strict: bool = False
-) -> tuple[list[Recording], NDArray[np.float64]]:
-    """The recordings that could be used, and what the model answered: float64[n, L].
-
-    A row of zeros is a recording answered as silence. Errors as in :func:`evaluate_model`.
-    """
-    foreign = [r for r in recordings if r.emotion not in classifier.labels]
-    if foreign:
+    listener = _Listener(model, threads, pool)
+    temperature = _temperature(Path(model))
+    labels = listener.classifier.labels
+    if foreign := [r for r in recordings if r.emotion not in labels]:
         raise EvaluateError(
             f"{foreign[0].path}: {foreign[0].emotion!r} is no answer of this model, which knows "
-            + ", ".join(classifier.labels)
+            + ", ".join(labels)
         )
     used: list[Recording] = []
-    rows: list[list[float]] = []
-    with tqdm(recordings, "evaluating", unit="clip", file=sys.stderr) as bar:
-        for recording in bar:
-            try:
-                prediction = classifier.predict_file(recording.path)
-            except AudioError as error:
-                if strict:
-                    raise EvaluateError(str(error)) from None
-                tqdm.write(f"warning: {error}; left out", file=sys.stderr)
+    left_out: list[Recording] = []
+    rows: list[NDArray[np.float64]] = []
+    with (
+        tqdm(total=len(recordings), desc="evaluating", unit="clip", file=sys.stderr) as bar,
+        closing(_heard(listener, recordings, jobs)) as heard,
+    ):
+        for recording, answer in zip(recordings, heard, strict=True):
+            bar.update()
+            if isinstance(answer, np.ndarray):
+                used.append(recording)
+                rows.append(answer)
                 continue
-            used.append(recording)
-            rows.append([prediction.probabilities.get(label, 0.0) for label in classifier.labels])
+            if strict:
+                raise EvaluateError(answer)
+            tqdm.write(f"warning: {answer}; left out", file=sys.stderr)
+            left_out.append(recording)
     if not used:
         raise EvaluateError(
             f"none of the {len(recordings)} test recordings could be used; nothing was measured"
         )
-    if len(used) < len(recordings):
-        left_out = len(recordings) - len(used)
-        print(f"warning: {left_out} of {len(recordings)} recordings left out", file=sys.stderr)
-    return used, np.array(rows)
+    if left_out:
+        print(f"warning: {len(left_out)} of {len(recordings)} recordings left out", file=sys.stderr)
+    clean, *degraded = np.stack(rows, axis=1)
+    named = dict(zip(listener.conditions, degraded, strict=True))
+    return Answers(labels, used, clean, named, left_out, temperature)
 
 
-def figures(
-    model: str | os.PathLike[str],
-    labels: Sequence[str],
-    recordings: Sequence[Recording],
-    used: Sequence[Recording],
-    probabilities: NDArray[np.float64],
-) -> dict[str, Any]:
-    """What :func:`evaluate_model` returns, from answers already given."""
-    content = Path(model).read_bytes()
+class _Listener:
+    """A classifier that hears a recording as it is and under all conditions."""
+
+    def __init__(
+        self, model: str | os.PathLike[str], threads: int, pool: Mapping[str, Waveform] | None
+    ) -> None:
+        self.model = model
+        self.threads = threads
+        self.pool = pool
+        self.classifier = EmotionClassifier(model, threads=threads)
+        self.conditions = list(conditions(list(pool.values()))) if pool else []
+
+    def __call__(self, recording: Recording) -> NDArray[np.float64] | str:
+        """float64[1 + conditions, L], or in one line why the recording cannot be used."""
+        try:
+            answers = [self.classifier.predict_file(recording.path)]
+            answers += map(self.classifier.predict, self._degraded(recording))
+        except audio.AudioError as error:
+            return str(error)
+        labels = self.classifier.labels
+        return np.array([[a.probabilities.get(label, 0.0) for label in labels] for a in answers])
+
+    def _degraded(self, recording: Recording) -> Iterator[Waveform]:
+        if self.pool is None:
+            return
+        waveform = audio.load(recording.path)
+        others = [voice for name, voice in self.pool.items() if name != recording.name]
+        for condition, degrade in conditions(others).items():
+            yield degrade(waveform, generator(recording.name, condition))
+
+
+def _heard(
+    listener: _Listener, recordings: Sequence[Recording], jobs: int
+) -> Generator[NDArray[np.float64] | str]:
+    """What the listener says of each recording, in their order."""
+    if jobs == 1:
+        yield from map(listener, recordings)
+        return
+    with ProcessPoolExecutor(
+        jobs,
+        multiprocessing.get_context("spawn"),
+        _start,
+        (listener.model, listener.threads, listener.pool),
+    ) as executor:
+        yield from executor.map(_listen, recordings)
+
+
+_of_this_process: _Listener
+
+
+def _start(
+    model: str | os.PathLike[str], threads: int, pool: Mapping[str, Waveform] | None
+) -> None:
+    global _of_this_process
+    _of_this_process = _Listener(model, threads, pool)
+
+
+def _listen(recording: Recording) -> NDArray[np.float64] | str:
+    return _of_this_process(recording)
+
+
+def babble_pool(recordings: Sequence[Recording]) -> dict[str, Waveform]:
+    """Voices for the conditions, by name of their recording: the same 40 of a corpus every time.
+
+    Args:
+        recordings: The whole corpus, not only its test part.
+
+    Raises:
+        EvaluateError: The corpus has fewer than two recordings with a voice, so that one would
+            have to be its own background.
+    """
+    pool: dict[str, Waveform] = {}
+    ordered = sorted(recordings, key=lambda recording: recording.name)
+    for index in np.random.default_rng(BABBLE_SEED).permutation(len(ordered)):
+        try:
+            waveform = audio.load(ordered[index].path)
+        except audio.AudioError:
+            continue
+        if not audio.is_silent(waveform):
+            pool[ordered[index].name] = waveform
+        if len(pool) == BABBLE_POOL:
+            break
+    if len(pool) < 2:
+        raise EvaluateError(
+            f"only {len(pool)} of the corpus's {len(ordered)} recordings has a voice, which is too "
+            "few for babble; leave out --robust, or add recordings"
+        )
+    return pool
+
+
+def measured(answers: Answers) -> dict[str, Any]:
+    """The figures of answers alone.
+
+    Returns:
+        What :func:`ser_tf.metrics.measure` returns, ``"left_out"`` (recordings), and
+        ``"robust"`` as :func:`robust_summary` makes it, where there are answers to conditions.
+    """
+    truth = [recording.emotion for recording in answers.recordings]
+    report = metrics.measure(
+        truth,
+        answers.clean,
+        answers.labels,
+        speakers=[recording.speaker for recording in answers.recordings],
+        traits=[recording.traits for recording in answers.recordings],
+        temperature=answers.temperature,
+    ) | {"left_out": len(answers.left_out)}
+    if answers.degraded:
+        table = metrics.under_conditions(truth, answers.clean, answers.degraded, answers.labels)
+        report["robust"] = robust_summary(table)
+    return report
+
+
+def robust_summary(table: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
+    """A table of conditions with ``"mean_loss"`` over all of them and ``"gain_loss"``.
+
+    The latter is the larger loss of -10 and +10 dB: what another distance to the microphone costs.
+    """
     return {
-        **metrics.measure(
-            [recording.emotion for recording in used],
-            probabilities,
-            labels,
-            speakers=[recording.speaker for recording in used],
-            traits=[recording.traits for recording in used],
-        ),
-        "left_out": len(recordings) - len(used),
+        **table,
+        "mean_loss": float(np.mean([row["loss"] for row in table.values()])),
+        "gain_loss": max(table[gain]["loss"] for gain in MODERATE_GAINS),
+    }
+
+
+def figures(model: str | os.PathLike[str], answers: Answers) -> dict[str, Any]:
+    """What :func:`measured` returns, and ``"model"``: its file name, bytes and SHA-256."""
+    content = Path(model).read_bytes()
+    return measured(answers) | {
         "model": {
             "file": Path(model).name,
             "bytes": len(content),
@@ -156,7 +323,7 @@ def choose_test(recordings: Sequence[Recording], split: str) -> tuple[str, list[
             raise EvaluateError(str(error)) from None
         name, test = made.name, made.test
     else:
-        record = _read_split(Path(split))
+        record = read_split(Path(split))
         name, names = record["name"], record["test"]
         by_name = {recording.name: recording for recording in recordings}
         if missing := [name for name in names if name not in by_name]:
@@ -173,17 +340,18 @@ def choose_test(recordings: Sequence[Recording], split: str) -> tuple[str, list[
 
 
 def refuse_training_recordings(model: Path, test: Sequence[Recording]) -> None:
-    """Refuse to test a model of a run folder on what that run has learnt from or chosen by.
+    """Refuse to test a model on what its run has learnt from or chosen by.
 
-    A model that stands alone cannot be asked, and passes.
+    The run's ``split.json`` is looked for beside the model and in the run folder above it. A model
+    that stands alone cannot be asked, and passes.
 
     Raises:
         EvaluateError: With the number of recordings that stand on both sides.
     """
-    path = model.resolve().parent.parent / "split.json"
-    if not path.is_file():
+    path = _of_run(model, "split.json")
+    if path is None:
         return
-    record = _read_split(path)
+    record = read_split(path)
     for part, deed in (("train", "trained on"), ("validation", "used for choosing the model")):
         seen = set(record[part])
         if both := [recording.name for recording in test if recording.name in seen]:
@@ -208,16 +376,21 @@ def markdown(report: dict[str, Any]) -> str:
         "| figure | value | 95 % interval |",
         "|---|---:|---:|",
     ]
-    for key, name in (
-        ("accuracy", "accuracy"),
-        ("weighted_f1", "weighted F1"),
-        ("macro_f1", "macro F1"),
-        ("uar", "UAR"),
-        ("ece", "ECE (15 bins)"),
-    ):
+    shown = {
+        "accuracy": "accuracy",
+        "weighted_f1": "weighted F1",
+        "macro_f1": "macro F1",
+        "uar": "UAR",
+        "ece": "ECE (15 bins)",
+    }
+    if "temperature" in report:
+        shown["ece_unscaled"] = f"ECE without temperature {report['temperature']:.2f}"
+    for key, name in shown.items():
         low_high = spread.get(key)
         interval = "–".join(_percent(end) for end in low_high) if low_high else ""
         lines.append(f"| {name} | {_percent(report[key])} | {interval} |")
+    if "folds" in report:
+        lines += _folds_table(report["folds"])
     lines += [
         "",
         "| emotion | recordings | precision | recall | F1 | accuracy |",
@@ -232,7 +405,49 @@ def markdown(report: dict[str, Any]) -> str:
         for value, row in values.items():
             shares = f"{_percent(row['accuracy'])} | {_percent(row['uar'])}"
             lines.append(f"| {trait}: {value} | {row['count']} | {shares} |")
+    lines += ["", "| answered from confidence | recordings | accuracy |", "|---:|---:|---:|"]
+    for row in report["coverage"]:
+        if row["threshold"] in SHOWN_THRESHOLDS:
+            shares = f"{_percent(row['coverage'])} | {_percent(row['accuracy'])}"
+            lines.append(f"| {row['threshold']:g} | {shares} |")
+    if "robust" in report:
+        lines += _robust_table(report["robust"])
     return "\n".join(lines) + "\n"
+
+
+def _folds_table(folds: dict[str, Any]) -> list[str]:
+    keys = ("accuracy", "weighted_f1", "macro_f1", "uar", "ece")
+    lines = [
+        "",
+        "| fold | recordings | accuracy | weighted F1 | macro F1 | UAR | ECE |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for name, row in folds["runs"].items():
+        lines.append(
+            f"| {name} | {row['count']} | {' | '.join(_percent(row.get(key)) for key in keys)} |"
+        )
+    for name in ("mean", "sd"):
+        cells = " | ".join(_percent(folds[name].get(key)) for key in keys)
+        lines.append(f"| {name} | | {cells} |")
+    return lines
+
+
+def _robust_table(robust: dict[str, Any]) -> list[str]:
+    """Accuracy under each condition; losses are in points, percentages of all recordings."""
+    lines = [
+        "",
+        "| condition | accuracy | UAR | weighted F1 | accuracy lost, points |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for name, row in robust.items():
+        if isinstance(row, dict):
+            cells = " | ".join(_percent(row[key]) for key in ("accuracy", "uar", "weighted_f1"))
+            lines.append(f"| {name} | {cells} | {100 * row['loss']:.1f} |")
+    return [
+        *lines,
+        f"| mean of all | | | | {100 * robust['mean_loss']:.1f} |",
+        f"| larger of ±10 dB | | | | {100 * robust['gain_loss']:.1f} |",
+    ]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -251,70 +466,113 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    classifier = EmotionClassifier(options.model, threads=options.threads)
-    corpus = load_corpus(options.data, strict=options.strict, labels=classifier.labels)
+    labels = EmotionClassifier(options.model, threads=options.threads).labels
+    corpus = load_corpus(options.data, strict=options.strict, labels=labels)
     split, test = choose_test(corpus, options.split)
     refuse_training_recordings(options.model, test)
-    facts: dict[str, Any] = {
-        "split": split,
-        "corpus": {
-            "name": _corpus_name(options.data),
-            "recordings": len(corpus),
-            "speakers": len({recording.speaker for recording in corpus} - {""}),
-            "test": len(test),
-            "emotions": dict(sorted(Counter(recording.emotion for recording in corpus).items())),
-        },
-    }
+    known = facts(options.data, corpus, split, len(test))
     stem = f"{options.model.stem}-{split.replace(':', '-')}"
     out = options.out or options.model.parent / stem
-    _refuse_out(out, facts, options.model)
-    used, probabilities = run(classifier, test, strict=options.strict)
-    report = facts | figures(options.model, classifier.labels, test, used, probabilities)
-    _write(out, report, classifier.labels, used, probabilities)
+    refuse_out(out, known, options.model.name)
+    answers = run(
+        options.model,
+        test,
+        threads=options.threads,
+        strict=options.strict,
+        pool=babble_pool(corpus) if options.robust else None,
+        jobs=options.jobs,
+    )
+    report = known | figures(options.model, answers)
+    write(out, report, answers)
     print(f"written to {out}", file=sys.stderr)
     return report
 
 
-def _write(
-    out: Path,
-    report: dict[str, Any],
-    labels: Sequence[str],
-    used: Sequence[Recording],
-    probabilities: NDArray[np.float64],
-) -> None:
-    """Write the four files beside ``out`` and swap them in when all of them are there."""
-    out.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{out.name}-", dir=out.parent))
+def facts(data: str, corpus: Sequence[Recording], split: str, test: int) -> dict[str, Any]:
+    """What a report says of where its recordings come from.
+
+    Args:
+        data: The corpus as it was named.
+        corpus: All of its recordings.
+        split: The protocol's name.
+        test: Number of recordings in its test part.
+    """
+    return {
+        "split": split,
+        "corpus": {
+            "name": _corpus_name(data),
+            "recordings": len(corpus),
+            "speakers": len({recording.speaker for recording in corpus} - {""}),
+            "test": test,
+            "emotions": dict(sorted(Counter(recording.emotion for recording in corpus).items())),
+        },
+    }
+
+
+def write(out: Path, report: dict[str, Any], answers: Answers, *, predictions: bool = True) -> None:
+    """Write the folder of an evaluation, complete or not at all.
+
+    Args:
+        out: The folder; what it holds is replaced.
+        report: What :func:`facts` and :func:`figures` return.
+        answers: What was measured.
+        predictions: Whether to list every recording with its answer.
+    """
+    with replacing(out) as new:
+        (new / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
+        (new / "metrics.md").write_text(markdown(report), encoding="utf-8")
+        if predictions:
+            _write_predictions(new / "predictions.csv", answers)
+        title = (
+            f"{report['corpus']['name']}, split {report['split']}: "
+            f"{report['count']} recordings, accuracy {report['accuracy']:.1%}"
+        )
+        matrix = report["confusion"]
+        plots.confusion_matrix(
+            matrix["counts"], matrix["truth"], matrix["answer"], new / "confusion.png", title=title
+        )
+        plots.coverage(
+            report["coverage"], new / "coverage.png", title=title, marked=SHOWN_THRESHOLDS
+        )
+
+
+@contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """A new folder beside ``folder`` to be filled, which takes its place where that succeeds."""
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
     try:
         new = aside / "new"
         new.mkdir()
-        (new / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
-        (new / "metrics.md").write_text(markdown(report), encoding="utf-8")
-        with (new / "predictions.csv").open("w", encoding="utf-8", newline="") as file:
-            table = csv.writer(file, lineterminator="\n")
-            table.writerow(["name", "truth", "answer", *labels])
-            answered = metrics.answers(probabilities, labels)
-            for recording, answer, row in zip(used, answered, probabilities, strict=True):
-                cells = (f"{probability:.6f}" for probability in row)
-                table.writerow([recording.name, recording.emotion, answer, *cells])
-        matrix = report["confusion"]
-        plots.confusion_matrix(
-            matrix["counts"],
-            matrix["truth"],
-            matrix["answer"],
-            new / "confusion.png",
-            title=f"{report['corpus']['name']}, split {report['split']}: "
-            f"{report['count']} recordings, accuracy {report['accuracy']:.1%}",
-        )
-        if out.exists():
-            out.rename(aside / "old")
-        new.rename(out)
+        yield new
+        if folder.exists():
+            folder.rename(aside / "old")
+        new.rename(folder)
     finally:
         shutil.rmtree(aside, ignore_errors=True)
 
 
-def _refuse_out(out: Path, facts: dict[str, Any], model: Path) -> None:
-    """Refuse what cannot be written, or is anything but an earlier output of this evaluation."""
+def _write_predictions(path: Path, answers: Answers) -> None:
+    with path.open("w", encoding="utf-8", newline="") as file:
+        table = csv.writer(file, lineterminator="\n")
+        table.writerow(["name", "truth", "answer", *answers.labels])
+        answered = metrics.answers(answers.clean, answers.labels)
+        for recording, answer, row in zip(answers.recordings, answered, answers.clean, strict=True):
+            cells = (f"{probability:.6f}" for probability in row)
+            table.writerow([recording.name, recording.emotion, answer, *cells])
+
+
+def refuse_out(out: Path, known: dict[str, Any], model: str) -> None:
+    """Refuse what cannot be written, or is anything but an earlier output of this evaluation.
+
+    Args:
+        out: The folder to be written.
+        known: What :func:`facts` returns.
+        model: The model's file name.
+
+    Raises:
+        EvaluateError: With what stands in the way.
+    """
     there = next(folder for folder in out.absolute().parents if folder.exists())
     if not there.is_dir() or not os.access(there, os.W_OK):
         why = "is a file" if there.is_file() else "may not be written to"
@@ -335,12 +593,41 @@ def _refuse_out(out: Path, facts: dict[str, Any], model: Path) -> None:
         raise EvaluateError(
             f"{out / 'metrics.json'}: is no evaluation; give another --out"
         ) from None
-    if before != (model.name, facts["split"], facts["corpus"]["name"]):
+    if before != (model, known["split"], known["corpus"]["name"]):
         was = f"{before[0]} on {before[2]}, split {before[1]}"
         raise EvaluateError(f"{out}: holds the evaluation of {was}; give another --out")
 
 
-def _read_split(path: Path) -> dict[str, Any]:
+def _of_run(model: Path, name: str) -> Path | None:
+    """A file of the run that a model comes from: beside the model, or in RUN of RUN/export/."""
+    folder = model.resolve().parent
+    found = (path / name for path in (folder, folder.parent))
+    return next((path for path in found if path.is_file()), None)
+
+
+def _temperature(model: Path) -> float | None:
+    """What the model divides its logits by, where its run says so."""
+    path = _of_run(model, "training.json")
+    if path is None:
+        return None
+    try:
+        value = json.loads(path.read_text(encoding="utf-8")).get("temperature")
+        return None if value is None else float(value)
+    except (ValueError, TypeError, AttributeError):
+        raise EvaluateError(
+            f"{path}: is not the training.json of a run; move it away or train again"
+        ) from None
+
+
+def read_split(path: Path) -> dict[str, Any]:
+    """The name of a run's split, and the names of its recordings by part.
+
+    Unlike :func:`ser_tf.splits.read_split` it asks for no corpus, for the one that a model learnt
+    from need not be at hand.
+
+    Raises:
+        EvaluateError: The file cannot be read or is no split.
+    """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
         return {"name": str(record["name"])} | {
@@ -363,11 +650,12 @@ def _percent(share: float | None) -> str:
     return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def _threads(text: str) -> int:
-    count = int(text)
-    if count < 1:
+def at_least_one(text: str) -> int:
+    """The value of an option that counts something; a ValueError makes it a usage error."""
+    number = int(text)
+    if number < 1:
         raise ValueError
-    return count
+    return number
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -393,7 +681,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--out", type=Path, metavar="DIR", help="default: MODEL-SPLIT/ beside the model"
     )
-    parser.add_argument("--threads", type=_threads, default=1, metavar="N", help="default: 1")
+    parser.add_argument(
+        "--robust", action="store_true", help="also under noise, echo, codecs and other levels"
+    )
+    parser.add_argument(
+        "--jobs", type=at_least_one, default=1, metavar="N", help="processes; default: 1"
+    )
+    parser.add_argument("--threads", type=at_least_one, default=1, metavar="N", help="default: 1")
     parser.add_argument(
         "--strict", action="store_true", help="a recording that cannot be used is an error"
     )

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+from scipy.special import softmax
 from sklearn.metrics import (
     accuracy_score,
     confusion_matrix,
@@ -26,6 +27,8 @@ CALIBRATION_BINS = 15
 RESAMPLES = 1_000
 LEVEL = 0.95
 BOOTSTRAP_SEED = 42
+THRESHOLDS = tuple(k / 20 for k in range(20))  # 0 to 0.95
+LEAST_PROBABILITY = 1e-9  # keeps the logarithm finite
 SLICED = ("channel", "gender", "intensity")
 
 
@@ -72,6 +75,70 @@ def calibration_error(
     bins = np.digitize(confidence, edges[1:-1], right=True)
     gap = np.bincount(bins, weights=right - confidence, minlength=CALIBRATION_BINS)
     return float(np.abs(gap).sum() / len(confidence))
+
+
+def unscaled(probabilities: ArrayLike, temperature: float) -> NDArray[np.float64]:
+    """Probabilities as they were before their logits were divided by a temperature.
+
+    Args:
+        probabilities: float[n, L]; a row of zeros stays one.
+        temperature: What the logits were divided by.
+
+    Returns:
+        float64[n, L]: softmax(temperature · log p).
+    """
+    rows = np.asarray(probabilities, np.float64)
+    logits = temperature * np.log(np.maximum(rows, LEAST_PROBABILITY))
+    return np.where(rows.any(axis=1, keepdims=True), softmax(logits, axis=1), 0.0)
+
+
+def coverage_accuracy(
+    truth: Sequence[str], probabilities: ArrayLike, labels: Sequence[str]
+) -> list[dict[str, float | None]]:
+    """What is gained by answering only where the model is confident (selective classification).
+
+    Returns:
+        For each of :data:`THRESHOLDS` ``{"threshold", "coverage", "accuracy"}``: the share of
+        recordings whose confidence reaches the threshold, and the accuracy among these (None where
+        there are none). Silence has confidence 0, so the first row is that of all recordings.
+    """
+    rows = _rows(probabilities, labels)
+    confidence = rows.max(axis=1)
+    right = np.asarray(truth) == np.asarray(answers(rows, labels))
+    curve: list[dict[str, float | None]] = []
+    for threshold in THRESHOLDS:
+        answered = confidence >= threshold
+        accuracy = float(right[answered].mean()) if answered.any() else None
+        coverage = float(answered.mean())
+        curve.append({"threshold": threshold, "coverage": coverage, "accuracy": accuracy})
+    return curve
+
+
+def under_conditions(
+    truth: Sequence[str],
+    clean: ArrayLike,
+    degraded: Mapping[str, ArrayLike],
+    labels: Sequence[str],
+) -> dict[str, dict[str, float]]:
+    """Figures under each condition.
+
+    Args:
+        truth: n label names.
+        clean: float[n, L]: the answers to the recordings as they are.
+        degraded: The answers to them under each condition, float[n, L] each.
+        labels: The L labels, in column order.
+
+    Returns:
+        ``{condition: {"accuracy", "uar", "weighted_f1", "loss"}}``; the loss is the clean accuracy
+        minus that of the condition.
+    """
+    before = overall(truth, answers(clean, labels))["accuracy"]
+    table = {}
+    for condition, probabilities in degraded.items():
+        figures = overall(truth, answers(probabilities, labels))
+        table[condition] = {key: figures[key] for key in ("accuracy", "uar", "weighted_f1")}
+        table[condition]["loss"] = before - figures["accuracy"]
+    return table
 
 
 def by_class(
@@ -195,6 +262,7 @@ def measure(
     *,
     speakers: Sequence[str] | None = None,
     traits: Sequence[Mapping[str, str]] | None = None,
+    temperature: float | None = None,
 ) -> dict[str, Any]:
     """All figures of one evaluation, ready for JSON.
 
@@ -204,6 +272,8 @@ def measure(
         labels: The L labels, in column order.
         speakers: n speaker names, ``""`` where unknown; None where none is known.
         traits: n mappings such as ``{"gender": "female"}``.
+        temperature: What the model divides its logits by, where known; adds ``"temperature"``, and
+            ``"ece_unscaled"``, the calibration error without it.
 
     Raises:
         ValueError: If there is nothing to measure, the lengths differ or a truth is no label.
@@ -214,11 +284,17 @@ def measure(
     if foreign := sorted(set(truth) - set(labels)):
         raise ValueError(f"no such label: {', '.join(foreign)}")
     answered = answers(rows, labels)
+    calibration: dict[str, float | None] = {"ece": calibration_error(truth, rows, labels)}
+    if temperature is not None:
+        raw = unscaled(rows, temperature)
+        calibration["ece_unscaled"] = calibration_error(truth, raw, labels)
+        calibration["temperature"] = temperature
     return {
         "count": len(truth),
         "silent": answered.count(SILENCE),
         **overall(truth, answered),
-        "ece": calibration_error(truth, rows, labels),
+        **calibration,
+        "coverage": coverage_accuracy(truth, rows, labels),
         "intervals": intervals(truth, answered, labels, speakers or [""] * len(truth)),
         "classes": by_class(truth, answered, labels),
         "confusion": {

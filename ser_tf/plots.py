@@ -1,7 +1,8 @@
 """Pictures of results, drawn without a display."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from os import PathLike
+from typing import Any
 
 import numpy as np
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -9,6 +10,8 @@ from matplotlib.figure import Figure
 from numpy.typing import ArrayLike
 
 INK = "#1b2733"
+LINE = "#2171b5"
+GRID = "#d9dfe5"
 
 
 def confusion_matrix(
@@ -66,4 +69,50 @@ def confusion_matrix(
     bar.outline.set_visible(False)
     bar.ax.tick_params(length=0, colors=INK, labelsize=8)
     bar.set_label("share of the truth", color=INK, fontsize=9)
+    figure.savefig(path, format="png", bbox_inches="tight", metadata={"Software": None})
+
+
+def coverage(
+    curve: Sequence[Mapping[str, Any]],
+    path: str | PathLike[str],
+    *,
+    title: str,
+    marked: Sequence[float],
+) -> None:
+    """Draw accuracy against the share of recordings answered as a PNG.
+
+    Args:
+        curve: What :func:`ser_tf.metrics.coverage_accuracy` returns.
+        path: The PNG to write.
+        title: What is shown: corpus, protocol, count.
+        marked: Thresholds of the curve that are written beside it.
+    """
+    drawn = [row for row in curve if row["accuracy"] is not None]
+    figure = Figure(figsize=(6.4, 4.4), dpi=150)
+    FigureCanvasAgg(figure)
+    axes = figure.add_subplot()
+    shares = [row["coverage"] for row in drawn]
+    axes.plot(shares, [row["accuracy"] for row in drawn], color=LINE, marker="o", markersize=3)
+    for row in drawn:
+        if row["threshold"] in marked:
+            axes.plot(row["coverage"], row["accuracy"], "o", color=LINE, markersize=7)
+            axes.annotate(
+                f"≥ {row['threshold']:g}",
+                (row["coverage"], row["accuracy"]),
+                textcoords="offset points",
+                xytext=(6, 8),
+                fontsize=8,
+                color=INK,
+            )
+    axes.set_xlim(0, 1.08)
+    axes.margins(y=0.12)
+    axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
+    axes.set_xlabel("recordings answered (confidence reaches the threshold)", color=INK)
+    axes.set_ylabel("accuracy among them", color=INK)
+    axes.set_title(title, loc="left", fontsize=10, color=INK, pad=12)
+    axes.grid(color=GRID, linewidth=0.8)
+    axes.set_axisbelow(True)
+    axes.tick_params(length=0, colors=INK)
+    axes.spines[:].set_visible(False)
     figure.savefig(path, format="png", bbox_inches="tight", metadata={"Software": None})

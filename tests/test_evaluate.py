@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import soundfile
 
+from edge import audio
 from edge.classifier import EmotionClassifier
-from ser_tf import evaluate
+from ser_tf import conditions, evaluate, metrics
 from ser_tf.corpora import load_corpus
 from ser_tf.splits import make_split, write_split
 from tests import stub_model
@@ -60,7 +61,8 @@ def test_the_folder_holds_figures_answers_table_and_picture(tmp_path, corpus, st
     assert command("--model", stub, "--data", corpus, "--out", out) == 0
     assert sorted(path.name for path in out.iterdir()) == sorted(evaluate.OUTPUTS)
     assert (out / "metrics.md").read_text() == capsys.readouterr().out.rstrip("\n") + "\n"
-    assert (out / "confusion.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    for picture in ("confusion.png", "coverage.png"):
+        assert (out / picture).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
 
 
 def test_the_answers_are_those_of_the_edge_classifier(tmp_path, corpus, stub):
@@ -101,6 +103,134 @@ def test_a_silent_recording_counts_as_wrong(tmp_path, stub):
     assert (report["count"], report["silent"], report["accuracy"]) == (2, 1, 0.5)
 
 
+@pytest.fixture(scope="module")
+def robust(corpus, stub):
+    """The report of every third recording under all conditions, and the pool of voices."""
+    recordings = load_corpus(corpus)
+    pool = evaluate.babble_pool(recordings)
+    return evaluate.evaluate_model(stub, recordings[::3], pool=pool), pool
+
+
+def test_the_figures_of_a_condition_are_those_of_the_degraded_recordings(robust, corpus, stub):
+    report, pool = robust
+    classifier = EmotionClassifier(stub)
+    for condition in ("gain -20 dB", "babble at 5 dB", "telephone"):
+        right = []
+        for recording in load_corpus(corpus)[::3]:
+            others = [voice for name, voice in pool.items() if name != recording.name]
+            heard = conditions.conditions(others)[condition](
+                audio.load(recording.path), conditions.generator(recording.name, condition)
+            )
+            right.append(classifier.predict(heard).emotion == recording.emotion)
+        row = report["robust"][condition]
+        assert row["accuracy"] == pytest.approx(np.mean(right))
+        assert row["loss"] == pytest.approx(report["accuracy"] - np.mean(right))
+    assert report["robust"]["telephone"]["loss"] == 0  # the tones lie within its band
+
+
+def test_losses_are_summed_up_over_all_conditions_and_over_moderate_gains(robust):
+    table = robust[0]["robust"]
+    rows = [row for row in table.values() if isinstance(row, dict)]
+    assert len(rows) == len(conditions.conditions([np.ones(1, np.float32)]))
+    assert table["mean_loss"] == pytest.approx(np.mean([row["loss"] for row in rows]))
+    losses = {"gain -20 dB": 0.5, "gain -10 dB": 0.1, "gain +10 dB": 0.2, "telephone": 0.4}
+    summary = evaluate.robust_summary({name: {"loss": loss} for name, loss in losses.items()})
+    assert summary["gain_loss"] == 0.2
+    assert summary["mean_loss"] == pytest.approx(0.3)
+
+
+def test_processes_side_by_side_give_the_same_answers(robust, corpus, stub):
+    report, pool = robust
+    assert evaluate.evaluate_model(stub, load_corpus(corpus)[::3], pool=pool, jobs=2) == report
+
+
+def test_a_recording_is_no_part_of_its_own_babble(corpus, stub, monkeypatch):
+    recordings = load_corpus(corpus)[:3]
+    pool = {recording.name: audio.load(recording.path) for recording in recordings}
+    heard = []
+
+    def none_but_noted(voices):
+        heard.append(list(map(len, voices)))
+        return {}
+
+    monkeypatch.setattr(evaluate, "conditions", none_but_noted)
+    evaluate.run(stub, recordings, pool=pool)
+    lengths = list(map(len, pool.values()))
+    assert len(set(lengths)) == 3
+    assert heard[1:] == [[*lengths[:k], *lengths[k + 1 :]] for k in range(3)]
+
+
+def test_the_babble_is_that_of_the_corpus_whatever_the_order(tmp_path, corpus):
+    recordings = load_corpus(corpus)
+    pool = evaluate.babble_pool(recordings)
+    assert list(evaluate.babble_pool(recordings[::-1])) == list(pool)
+    assert len(pool) == min(evaluate.BABBLE_POOL, len(recordings))
+
+
+def test_a_corpus_without_a_second_voice_has_no_babble(tmp_path, stub, capsys):
+    data = tmp_path / "data"
+    (data / "calm").mkdir(parents=True)
+    for name, level in (("a", 0.3), ("b", 0.0)):
+        sound = stub_model.tone("calm", 1.0, level=level)
+        soundfile.write(data / "calm" / f"{name}.wav", sound, stub_model.SAMPLE_RATE)
+    options = ("--model", stub, "--data", data, "--split", "elsewhere", "--out", tmp_path / "out")
+    assert command(*options, "--robust") == 1
+    error = capsys.readouterr().err
+    assert error.count("\n") == 1
+    assert "only 1 of the corpus's 2 recordings has a voice" in error
+    assert command(*options) == 0
+
+
+def test_the_command_writes_the_table_of_conditions(tmp_path, corpus, stub, capsys):
+    out = tmp_path / "out"
+    assert command("--model", stub, "--data", corpus, "--out", out, "--robust", "--jobs", 2) == 0
+    robust = json.loads((out / "metrics.json").read_text())["robust"]
+    row = robust["babble at 5 dB"]
+    assert set(row) == {"accuracy", "uar", "weighted_f1", "loss"}
+    line = next(
+        line for line in capsys.readouterr().out.splitlines() if line.startswith("| babble at 5")
+    )
+    assert line.startswith(f"| babble at 5 dB | {100 * row['accuracy']:.1f} % |")
+    assert line.endswith(f"| {100 * row['loss']:.1f} |")
+
+
+@pytest.mark.parametrize("place", ["training.json", "export/training.json"])
+def test_calibration_without_the_temperature_of_the_run_is_told(run_folder, corpus, place, capsys):
+    model = run_folder / "export" / "ser_int8.tflite"
+    options = ("--model", model, "--data", corpus, "--json")
+    command(*options)
+    assert "ece_unscaled" not in json.loads(capsys.readouterr().out)
+    (run_folder / place).write_text(json.dumps({"temperature": 0.5}))
+    assert command(*options) == 0
+    report = json.loads(capsys.readouterr().out)
+    used = evaluate.run(model, make_split(load_corpus(corpus), "common").test)
+    truth = [recording.emotion for recording in used.recordings]
+    raw = np.sqrt(used.clean) / np.sqrt(used.clean).sum(axis=1, keepdims=True)
+    assert report["temperature"] == 0.5
+    assert report["ece_unscaled"] == pytest.approx(
+        metrics.calibration_error(truth, raw, used.labels)
+    )
+    assert "ECE without temperature 0.50" in evaluate.markdown(report)
+
+
+def test_a_run_without_a_temperature_has_no_other_calibration(run_folder, corpus, capsys):
+    (run_folder / "training.json").write_text(json.dumps({"epochs": 3}))
+    model = run_folder / "export" / "ser_int8.tflite"
+    assert command("--model", model, "--data", corpus, "--json") == 0
+    assert "temperature" not in json.loads(capsys.readouterr().out)
+
+
+@pytest.mark.parametrize("content", ["[]", "{", '{"temperature": "warm"}'])
+def test_a_broken_account_of_the_training_is_one_line(run_folder, corpus, content, capsys):
+    (run_folder / "training.json").write_text(content)
+    model = run_folder / "export" / "ser_int8.tflite"
+    assert command("--model", model, "--data", corpus) == 1
+    error = capsys.readouterr().err
+    assert "training.json: is not the training.json of a run" in error
+    assert error.count("\n") == 1  # found before anything is run
+    assert not (run_folder / "export" / "ser_int8-common").exists()
+
+
 def test_json_goes_to_standard_output_alone(tmp_path, corpus, stub, capsys):
     out = tmp_path / "out"
     assert command("--model", stub, "--data", corpus, "--out", out, "--json") == 0
@@ -131,6 +261,16 @@ def test_a_recording_trained_on_is_refused(run_folder, corpus, capsys):
     assert "these 3 of the 9 test recordings were trained on" in error
     assert leaked[0] in error
     assert not (run_folder / "export" / "ser_int8-common").exists()
+
+
+def test_the_split_beside_a_model_is_asked_too(run_folder, corpus, capsys):
+    split = json.loads((run_folder / "split.json").read_text())
+    other = run_folder.parent / "other.json"
+    other.write_text(json.dumps(split | {"test": split["train"]}))
+    (run_folder / "split.json").rename(run_folder / "export" / "split.json")
+    model = run_folder / "export" / "ser_int8.tflite"
+    assert command("--model", model, "--data", corpus, "--split", other) == 1
+    assert "were trained on" in capsys.readouterr().err
 
 
 def test_a_recording_the_model_was_chosen_by_is_refused(run_folder, corpus, capsys):

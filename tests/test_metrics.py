@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from scipy.special import softmax
 
 from ser_tf import metrics
 
@@ -123,6 +124,60 @@ def test_silence_does_not_enter_calibration():
     truth = ["sad", "calm", "calm"]
     alone = metrics.calibration_error(truth[:2], rows(["sad", "sad"]), LABELS)
     assert metrics.calibration_error(truth, rows(["sad", "sad", "silence"]), LABELS) == alone
+
+
+def test_coverage_and_accuracy_are_those_computed_by_hand():
+    probabilities = np.concatenate(
+        [rows(["sad"], 0.95), rows(["sad"], 0.7), rows(["calm"], 0.5), rows(["silence"])]
+    )
+    curve = metrics.coverage_accuracy(["sad", "calm", "calm", "sad"], probabilities, LABELS)
+    assert [row["threshold"] for row in curve] == pytest.approx([k / 20 for k in range(20)])
+    found = {row["threshold"]: (row["coverage"], row["accuracy"]) for row in curve}
+    assert found[0.0] == (1.0, 2 / 4)  # silence too, as one that was missed
+    assert found[0.05] == found[0.5] == (3 / 4, 2 / 3)  # a confidence at the threshold reaches it
+    assert found[0.55] == (2 / 4, 1 / 2)
+    assert found[0.75] == found[0.95] == (1 / 4, 1.0)
+
+
+def test_where_nothing_is_answered_there_is_no_accuracy():
+    curve = metrics.coverage_accuracy(["sad"], rows(["sad"], 0.5), LABELS)
+    assert curve[-1] == {"threshold": 0.95, "coverage": 0.0, "accuracy": None}
+
+
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_unscaling_undoes_a_temperature(temperature):
+    logits = np.array([[2.0, -1.0, 0.5], [0.0, 0.1, -3.0]])
+    probabilities = softmax(logits / temperature, axis=1)
+    before = metrics.unscaled(np.vstack([probabilities, np.zeros(3)]), temperature)
+    np.testing.assert_allclose(before[:2], softmax(logits, axis=1))
+    assert not before[2].any()
+
+
+def test_a_known_temperature_adds_the_calibration_without_it():
+    probabilities = rows(["sad", "sad"], 0.9)
+    plain = metrics.measure(["sad", "calm"], probabilities, LABELS)
+    assert "ece_unscaled" not in plain
+    report = metrics.measure(["sad", "calm"], probabilities, LABELS, temperature=2.0)
+    confidence = 0.9**2 / (0.9**2 + 2 * 0.05**2)
+    assert report["ece"] == plain["ece"] == pytest.approx(0.4)
+    assert report["ece_unscaled"] == pytest.approx(confidence - 0.5)
+    assert report["temperature"] == 2.0
+
+
+def test_a_condition_loses_what_its_accuracy_lies_below_the_clean_one():
+    truth = ["sad", "sad", "calm", "angry"]
+    degraded = {"far": rows(["sad", "calm", "calm", "calm"]), "near": rows(truth)}
+    table = metrics.under_conditions(
+        truth, rows(["sad", "sad", "calm", "silence"]), degraded, LABELS
+    )
+    assert list(table) == ["far", "near"]
+    assert table["far"] == {
+        "accuracy": 2 / 4,
+        "uar": pytest.approx((1 / 2 + 1 + 0) / 3),
+        "weighted_f1": pytest.approx((2 * (2 / 3) + 1 / 2 + 0) / 4),
+        "loss": 1 / 4,
+    }
+    assert table["near"]["loss"] == -1 / 4
 
 
 def test_the_resampled_figures_are_those_of_scikit_learn():
