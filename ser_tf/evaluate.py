@@ -532,7 +532,7 @@ def write(out: Path, report: dict[str, Any], answers: Answers, *, predictions: b
             matrix["counts"], matrix["truth"], matrix["answer"], new / "confusion.png", title=title
         )
         plots.coverage(
-            report["coverage"], new / "coverage.png", title=title, marked=SHOWN_THRESHOLDS
+            report["coverage"], new / "coverage.png", title=title, marked=SHOWN_THRESHOLDS[1:]
         )
 
 

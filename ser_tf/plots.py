@@ -104,7 +104,7 @@ def coverage(
                 fontsize=8,
                 color=INK,
             )
-    axes.set_xlim(0, 1.08)
+    axes.set_xlim(0, 1.1)
     axes.margins(y=0.12)
     axes.xaxis.set_major_formatter(lambda share, _: f"{share:.0%}")
     axes.yaxis.set_major_formatter(lambda share, _: f"{share:.0%}")

@@ -26,7 +26,7 @@ def with_pauses(voice: np.ndarray, seconds: float = 0.5) -> np.ndarray:
     return np.pad(voice, round(seconds * SAMPLE_RATE))
 
 
-POOL = [with_pauses(tone(pitch)) for pitch in PITCHES]
+POOL = [with_pauses(tone(pitch, level=pitch / 6_000)) for pitch in PITCHES]
 CONDITIONS = conditions.conditions(POOL)
 
 
@@ -102,7 +102,7 @@ def test_pink_noise_falls_by_3_db_an_octave_and_white_does_not(noise: str, slope
     assert np.polyfit(octaves, levels, 1)[0] == pytest.approx(slope, abs=0.3)
 
 
-def test_babble_is_several_voices_of_the_pool_without_their_pauses() -> None:
+def test_babble_is_several_voices_of_the_pool_equally_loud_and_without_their_pauses() -> None:
     waveform = tone(5_000, 4.0, 0.05)
     added = under("babble at 5 dB", waveform) - waveform
     shares = [band_power(added, p - 20, p + 20) / band_power(added, 0, 8_000) for p in PITCHES]
