@@ -2,6 +2,10 @@
 # make test     install and pass the tests                  make lint   ruff and mypy
 # make setup    the .venv alone                             make page   the Streamlit page
 # make lock     renew the locked requirements               make clean  remove what was made here
+#
+# The published figures, hours each (DATA=ravdess EXTRA="nemo emospeech"; SEED=1 for another seed):
+# make evaluate-common     make evaluate-actors     make evaluate-elsewhere     make released
+# make score-protocols     the published protocol files once more, in minutes
 
 PYTHON ?= python3.11
 BIN := .venv/bin
@@ -13,7 +17,16 @@ CLIP ?= $(RUN)/example.*
 ARGS ?= $(if $(filter synthetic,$(DATA)),--epochs 150)
 MODEL := $(RUN)/export/ser_int8.tflite
 
+SEED ?= 0
+JOBS ?= 2
+RUNS := runs/seed$(SEED)
+FOLDS := actors-0 actors-1 actors-2 actors-3 actors-4
+INT8 := export/ser_int8.tflite
+PRECISION ?= --mixed-precision
+
 .PHONY: train test setup lint page lock clean
+.PHONY: evaluate-common evaluate-actors evaluate-elsewhere released score-protocols
+.SECONDARY:
 .DELETE_ON_ERROR:
 
 train: .venv/installed
@@ -21,6 +34,49 @@ train: .venv/installed
 	$(BIN)/python -m export.convert "$(RUN)"
 	$(BIN)/python -m ser_tf.evaluate --model "$(MODEL)" --data "$(DATA)" --split "$(RUN)/split.json"
 	$(BIN)/python edge/run.py --model "$(MODEL)" $(CLIP)
+
+# A run that was cut off goes on where it stood.
+define learn
+test -e $(@D)/config.toml && set -- --resume || set -- --data "$(DATA)" --seed $(SEED) \
+	$(PRECISION) $(1); $(BIN)/python -m ser_tf.train --out $(@D) "$$@"
+endef
+
+$(RUNS)/common/model.keras: | .venv/installed
+	$(call learn,--split common)
+$(RUNS)/actors-%/model.keras: | .venv/installed
+	$(call learn,--split actors:$* --config export/strangers.toml --extra $(EXTRA))
+$(RUNS)/released/model.keras: | .venv/installed
+	$(call learn,--config export/released.toml --extra $(EXTRA))
+$(RUNS)/without-%/model.keras: | .venv/installed
+	$(call learn,--config export/released.toml --extra $(filter-out %/$*,$(EXTRA)))
+
+$(RUNS)/released/$(INT8): $(RUNS)/released/model.keras
+	$(BIN)/python -m export.convert $(RUNS)/released --temperature-of export/protocols
+$(RUNS)/without-%/$(INT8): $(RUNS)/without-%/model.keras
+	$(BIN)/python -m export.convert $(RUNS)/without-$* --temperature-of export/protocols
+$(RUNS)/%/$(INT8): $(RUNS)/%/model.keras
+	$(BIN)/python -m export.convert $(RUNS)/$*
+
+evaluate-common: $(RUNS)/common/$(INT8)
+evaluate-actors: $(FOLDS:%=$(RUNS)/%/$(INT8))
+evaluate-common evaluate-actors:
+	$(BIN)/python -m export.protocols collect $(RUNS) --out $(RUNS)/protocols
+	$(BIN)/python -m export.protocols score --data "$(DATA)" --models $(RUNS)/protocols \
+		--out $(RUNS)/metrics --robust --jobs $(JOBS)
+	for run in $(RUNS)/protocols/*; do run=$$(basename $$run); $(BIN)/python -m ser_tf.evaluate \
+		--data "$(DATA)" --split $(RUNS)/$$run/split.json --jobs $(JOBS) \
+		--model $(RUNS)/$$run/export/ser_float32.tflite \
+		--out $(RUNS)/metrics/$$run-float32 || exit; done
+
+evaluate-elsewhere: $(foreach corpus,$(notdir $(EXTRA)),$(RUNS)/without-$(corpus)/$(INT8))
+	for corpus in $(EXTRA); do $(BIN)/python -m ser_tf.evaluate --data $$corpus --split elsewhere \
+		--model $(RUNS)/without-$$(basename $$corpus)/$(INT8) --jobs $(JOBS) \
+		--out $(RUNS)/metrics/elsewhere-$$(basename $$corpus) || exit; done
+
+released: $(RUNS)/released/$(INT8)
+
+score-protocols: .venv/installed
+	$(BIN)/python -m export.protocols score --data "$(DATA)" --robust --jobs $(JOBS)
 
 test: .venv/installed-dev
 	$(BIN)/python -m pytest

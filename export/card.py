@@ -1,14 +1,13 @@
 """``python -m export.card``: write what was measured into the model card and the README.
 
 Every figure comes from a file below ``export/metrics/`` that a command of this project wrote:
-``ser_tf.evaluate`` (``*/metrics.json``), ``export.convert`` (``export.json``) and
-``benchmarks/cold.py --json`` (``cold.json``). Tables stand between ``<!-- figures: NAME -->`` and
-``<!-- end -->``; the words around them are written by hand.
+``export.protocols score`` and ``ser_tf.evaluate`` (``*/metrics.json``), ``export.convert``
+(``export.json``) and ``benchmarks/cold.py --json`` (``cold.json``). Tables stand between
+``<!-- figures: NAME -->`` and ``<!-- end -->``; the words around them are written by hand.
 """
 
 import json
 import re
-import statistics
 import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -19,7 +18,20 @@ METRICS = ROOT / "export" / "metrics"
 PAGES = (ROOT / "export" / "MODEL_CARD.md", ROOT / "README.md")
 SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
+PROTOCOLS = {
+    "common": "`common`: random 80/20, the same voices on both sides",
+    "actors": "`actors`: voices never heard, {folds}",
+    "actors-speech": "`actors-speech`: the same, speech alone",
+}
 FOLDS = 5
+KNOWN = ("common", "actors")  # those of which the longer tables speak
+FIGURES = {
+    "weighted F1": "weighted_f1",
+    "macro F1": "macro_f1",
+    "UAR": "uar",
+    "ECE": "ece",
+}
+THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.9)
 ELSEWHERE = {
     "nemo": "nEMO: Polish, acted, six emotions",
     "emospeech": "Indian EmoSpeech: phones in streets and trains, four emotions",
@@ -28,123 +40,150 @@ ELSEWHERE = {
 
 def summary() -> str:
     """The README's table: one row a protocol."""
-    common, folds = _metrics("common"), _folds()
     rows = [
-        [
-            "`common`: random 80/20, the same voices on both sides",
-            f"{common['count']:,}",
-            _with_interval(common, "accuracy"),
-            _percent(common["weighted_f1"]),
-        ],
-        [
-            "fine-tuned wav2vec2-base, 378 MB, best of five earlier projects there (as reported)",
-            f"{common['count']:,}",
-            "89 %",
-            "88.6 %",
-        ],
-        [
-            f"`actors`: voices never heard, {_fold_names()} (models of the same recipe)",
-            f"{sum(fold['count'] for fold in folds.values()):,}",
-            _percent(_mean(folds, "accuracy")),
-            _percent(_mean(folds, "weighted_f1")),
-        ],
+        [words, f"{report['count']:,}", _accuracy(report), _percent(report["weighted_f1"])]
+        for words, report in _protocols().items()
     ]
+    reported = "fine-tuned wav2vec2-base, 378 MB, best of five earlier projects on `common`"
+    rows.insert(1, [f"{reported} (as reported)", rows[0][1], "89 %", "88.6 %"])
     for name, words in ELSEWHERE.items():
         report = _metrics(f"elsewhere-{name}")
-        accuracy, f1 = _with_interval(report, "accuracy"), _percent(report["weighted_f1"])
-        rows.append([f"elsewhere, {words}", f"{report['count']:,}", accuracy, f1])
+        cells = [f"{report['count']:,}", _accuracy(report), _percent(report["weighted_f1"])]
+        rows.append([f"elsewhere, {words}", *cells])
     return _table(["protocol", "recordings", "accuracy", "weighted F1"], rows)
 
 
-def common() -> str:
-    """Seeds and precisions side by side, then classes and slices of the released file."""
-    files = {
-        "released, int8": "common",
-        "its float32": "common-float32",
-        "`--seed 1`, int8": "common-seed1",
-        "its float32 ": "common-seed1-float32",
-    }
-    reports = {title: _metrics(folder) for title, folder in files.items()}
-    released = reports["released, int8"]
-    keys = {
-        "accuracy": "accuracy",
-        "weighted F1": "weighted_f1",
-        "macro F1": "macro_f1",
-        "UAR": "uar",
-        "ECE, 15 bins": "ece",
-    }
-    rows = [[name, *(_percent(r[key]) for r in reports.values())] for name, key in keys.items()]
-    rows[0][1] = _with_interval(released, "accuracy")
-    rows.append(["bytes", *(f"{r['model']['bytes']:,}" for r in reports.values())])
-    classes = [
-        [emotion, str(row["count"]), *(_percent(row[key]) for key in ("precision", "recall", "f1"))]
-        for emotion, row in released["classes"].items()
-    ]
-    slices = [
-        [f"{trait}: {value}", str(row["count"]), _percent(row["accuracy"]), _percent(row["uar"])]
-        for trait, values in released["slices"].items()
-        for value, row in values.items()
-    ]
-    return "\n".join(
-        [
-            _table(["", *reports], rows),
-            _table(["emotion", "recordings", "precision", "recall", "F1"], classes),
-            _table(["slice", "recordings", "accuracy", "UAR"], slices),
-        ]
-    )
-
-
-def actors() -> str:
-    """A row a fold, and their mean with the standard deviation of the accuracy."""
-    folds = _folds()
-    keys = ("weighted_f1", "uar", "ece")
-    channels = {
-        channel: {k: fold["slices"]["channel"][channel] for k, fold in folds.items()}
-        for channel in ("speech", "song")
-    }
+def protocols() -> str:
+    """A row a protocol."""
     rows = [
-        [
-            str(number),
-            f"{fold['count']:,}",
-            _with_interval(fold, "accuracy"),
-            *(_percent(channel[number]["accuracy"]) for channel in channels.values()),
-            *(_percent(fold[key]) for key in keys),
-        ]
-        for number, fold in folds.items()
+        [words, f"{report['count']:,}", _accuracy(report), *_figures(report)]
+        for words, report in _protocols().items()
     ]
-    deviation = 100 * statistics.stdev(fold["accuracy"] for fold in folds.values())
-    rows.append(
-        [
-            f"mean of {_fold_names()}",
-            f"{sum(fold['count'] for fold in folds.values()):,}",
-            f"{_percent(_mean(folds, 'accuracy'))} (sd {deviation:.1f})",
-            *(_percent(_mean(channel, "accuracy")) for channel in channels.values()),
-            *(_percent(_mean(folds, key)) for key in keys),
-        ]
-    )
-    header = ["fold", "recordings", "accuracy", "speech", "song", "weighted F1", "UAR", "ECE"]
+    return _table(["protocol", "recordings", "accuracy", *FIGURES], rows)
+
+
+def folds() -> str:
+    """A row a fold, and their mean with the standard deviation."""
+    pooled = _metrics("actors")["folds"]
+    rows = []
+    for name in pooled["runs"]:
+        report, twin = _metrics(name), _metrics(f"{name}-float32")
+        shown = (twin["accuracy"], report["uar"], report["ece"], report["ece_unscaled"])
+        rows.append([name, *_fold(report), *map(_percent, shown)])
+    if len(rows) > 1:
+        mean, deviation = pooled["mean"], pooled["sd"]["accuracy"]
+        accuracy = f"{_percent(mean['accuracy'])} (sd {100 * deviation:.1f})"
+        means = (_percent(mean[key]) for key in ("uar", "ece", "ece_unscaled"))
+        rows.append(["mean", "", accuracy, "", "", "", *means])
+    for path in sorted(METRICS.glob("ravdess-alone/actors-*")):
+        report = _metrics(f"ravdess-alone/{path.name}")
+        uar, ece = _percent(report["uar"]), _percent(report["ece"])
+        rows.append([f"{path.name}, RAVDESS alone", *_fold(report), "", uar, ece, ""])
+    header = ["fold", "recordings", "accuracy", "speech", "song", "float32", "UAR", "ECE", "before"]
     return _table(header, rows)
 
 
+def _fold(report: dict[str, Any]) -> list[str]:
+    channels = (report["slices"]["channel"][name]["accuracy"] for name in ("speech", "song"))
+    return [f"{report['count']:,}", _accuracy(report), *map(_percent, channels)]
+
+
+def classes() -> str:
+    """Every emotion's recordings, precision, recall and F1."""
+    reports = {name: _metrics(name)["classes"] for name in KNOWN}
+    keys = ("precision", "recall", "f1")
+    rows = [
+        [
+            emotion,
+            *(
+                cell
+                for report in reports.values()
+                for cell in (
+                    f"{report[emotion]['count']:,}",
+                    *(_percent(report[emotion][key]) for key in keys),
+                )
+            ),
+        ]
+        for emotion in reports["common"]
+    ]
+    header = [f"`{name}`: {cell}" for name in KNOWN for cell in ("n", "precision", "recall", "F1")]
+    return _table(["emotion", *header], rows)
+
+
+def slices() -> str:
+    """Accuracy and UAR by channel, gender and intensity."""
+    reports = {name: _metrics(name)["slices"] for name in KNOWN}
+    rows = [
+        [
+            f"{trait}: {value}",
+            *(
+                cell
+                for report in reports.values()
+                for cell in (
+                    f"{report[trait][value]['count']:,}",
+                    _percent(report[trait][value]["accuracy"]),
+                    _percent(report[trait][value]["uar"]),
+                )
+            ),
+        ]
+        for trait, values in reports["common"].items()
+        for value in values
+    ]
+    header = [f"`{name}`: {cell}" for name in KNOWN for cell in ("n", "accuracy", "UAR")]
+    return _table(["slice", *header], rows)
+
+
+def robust() -> str:
+    """Accuracy under every condition, and what it loses."""
+    reports = {name: _metrics(name) for name in KNOWN}
+    conditions = [
+        name for name, row in reports["common"]["robust"].items() if isinstance(row, dict)
+    ]
+    clean = [cell for r in reports.values() for cell in (_percent(r["accuracy"]), "")]
+    rows = [["clean", *clean]]
+    for condition in conditions:
+        cells = [report["robust"][condition] for report in reports.values()]
+        shown = (x for cell in cells for x in (_percent(cell["accuracy"]), _points(cell["loss"])))
+        rows.append([condition, *shown])
+    for key, words in (("mean_loss", "mean of all"), ("gain_loss", "worse of ±10 dB")):
+        losses = (_points(report["robust"][key]) for report in reports.values())
+        rows.append([words, *(cell for loss in losses for cell in ("", loss))])
+    header = [f"`{name}`: {cell}" for name in KNOWN for cell in ("accuracy", "loses")]
+    return _table(["condition", *header], rows)
+
+
+def coverage() -> str:
+    """How many answers a least confidence leaves, and how many of these are right."""
+    reports = {name: _metrics(name)["coverage"] for name in KNOWN}
+    rows = []
+    for threshold in THRESHOLDS:
+        at = [next(row for row in r if row["threshold"] == threshold) for r in reports.values()]
+        shown = (_percent(row[key]) for row in at for key in ("coverage", "accuracy"))
+        rows.append([f"{threshold:.1f}", *shown])
+    header = [f"`{name}`: {cell}" for name in KNOWN for cell in ("answered", "of these right")]
+    return _table(["`--min-confidence`", *header], rows)
+
+
 def elsewhere() -> str:
-    """A row a corpus that the released file has learnt nothing from."""
+    """A row a corpus that the model of ``common`` has learnt nothing from."""
     rows = []
     for name, words in ELSEWHERE.items():
         report = _metrics(f"elsewhere-{name}")
-        figures = (_percent(report[key]) for key in ("weighted_f1", "uar", "ece"))
-        rows.append([words, f"{report['count']:,}", _with_interval(report, "accuracy"), *figures])
-    return _table(["corpus", "recordings", "accuracy", "weighted F1", "UAR", "ECE"], rows)
+        rows.append([words, f"{report['count']:,}", _accuracy(report), *_figures(report)])
+    return _table(["corpus", "recordings", "accuracy", *FIGURES], rows)
 
 
 def speed() -> str:
-    """Warm and cold times, memory and size."""
+    """Warm and cold times, memory and size of the released file."""
     cold = json.loads((METRICS / "cold.json").read_text(encoding="utf-8"))
     export = json.loads((METRICS / "export.json").read_text(encoding="utf-8"))
-    warm = {variant["file"]: variant["latency_ms"] for variant in export["variants"]}
+    variants = {variant["file"]: variant for variant in export["variants"]}
+    int8, float32 = variants["ser_int8.tflite"], variants["ser_float32.tflite"]
     seconds, memory = cold["wall time, s"], cold["peak RSS, MB"]
     rows = [
-        ["one window, warm, int8", f"{warm['ser_int8.tflite']:.1f} ms"],
-        ["one window, warm, float32", f"{warm['ser_float32.tflite']:.1f} ms"],
+        ["size, int8 and float32", f"{int8['bytes']:,} and {float32['bytes']:,} bytes"],
+        ["one window, warm, int8", f"{int8['latency_ms']:.1f} ms"],
+        ["one window, warm, float32", f"{float32['latency_ms']:.1f} ms"],
         [
             f"cold process, one clip: median, 95 %, most of {cold['processes']}",
             f"{seconds['median']:.2f}, {seconds['p95']:.2f}, {seconds['max']:.2f} s",
@@ -155,7 +194,8 @@ def speed() -> str:
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
-    function.__name__: function for function in (summary, common, actors, elsewhere, speed)
+    function.__name__: function
+    for function in (summary, protocols, folds, classes, slices, robust, coverage, elsewhere, speed)
 }
 
 
@@ -174,29 +214,31 @@ def _metrics(folder: str) -> dict[str, Any]:
     return json.loads((METRICS / folder / "metrics.json").read_text(encoding="utf-8"))
 
 
-def _folds() -> dict[int, dict[str, Any]]:
-    measured = [k for k in range(FOLDS) if (METRICS / f"actors-{k}").is_dir()]
-    return {k: _metrics(f"actors-{k}") for k in measured}
+def _protocols() -> dict[str, dict[str, Any]]:
+    measured = sorted(_metrics("actors")["folds"]["runs"])
+    numbers = ", ".join(name.rpartition("-")[2] for name in measured)
+    if len(measured) == FOLDS:
+        folds = "all five folds"
+    else:
+        folds = f"fold{'s' * (len(measured) > 1)} {numbers} of five"
+    return {words.format(folds=folds): _metrics(name) for name, words in PROTOCOLS.items()}
 
 
-def _fold_names() -> str:
-    folds = list(_folds())
-    if len(folds) == FOLDS:
-        return "all five folds"
-    return f"folds {', '.join(map(str, folds))} of five"
+def _figures(report: dict[str, Any]) -> list[str]:
+    return [_percent(report[key]) for key in FIGURES.values()]
 
 
-def _mean(reports: dict[int, dict[str, Any]], key: str) -> float:
-    return statistics.mean(report[key] for report in reports.values())
+def _percent(share: float | None) -> str:
+    return "–" if share is None else f"{100 * share:.1f} %"
 
 
-def _percent(share: float) -> str:
-    return f"{100 * share:.1f} %"
+def _points(loss: float) -> str:
+    return f"{100 * loss:.1f}"
 
 
-def _with_interval(report: dict[str, Any], key: str) -> str:
-    low, high = report["intervals"][key]
-    return f"{_percent(report[key])} ({100 * low:.1f}–{100 * high:.1f})"
+def _accuracy(report: dict[str, Any]) -> str:
+    low, high = report["intervals"]["accuracy"]
+    return f"{_percent(report['accuracy'])} ({100 * low:.1f}–{100 * high:.1f})"
 
 
 def _table(header: Sequence[str], rows: Sequence[Sequence[str]]) -> str:

@@ -8,6 +8,7 @@ import argparse
 import json
 import os
 import shutil
+import statistics
 import sys
 import tempfile
 import time
@@ -43,6 +44,10 @@ RAVDESS_LICENSE_NOTE = (
     " CC BY-NC-SA 4.0: credit its authors, no commercial use, share alike."
 )
 OTHER_LICENSE_NOTE = "As the recordings that it was trained on allow."
+EXTRA_LICENSE_NOTES = {
+    "nemo": "nEMO (Christop, 2024), CC BY-NC-SA 4.0.",
+    "emospeech": "Indian EmoSpeech (Banga et al., arXiv:1910.13801), CC BY-NC-SA 4.0.",
+}
 
 
 class ExportError(Exception):
@@ -109,12 +114,37 @@ def to_tflite(model: keras.Model) -> bytes:
             return converter.convert()
 
 
-def convert(run: Run, *, cache: str) -> Path:
+def fitted_temperature(protocols: Path) -> float:
+    """The geometric mean of the temperatures that the ``actors`` folds were given.
+
+    Each was fitted on actors that its model had not learnt from, which a model that has learnt from
+    all of them lacks.
+
+    Args:
+        protocols: Holds ``actors-*/training.json``.
+
+    Raises:
+        ExportError: There is none, or one cannot be read.
+    """
+    found = sorted(protocols.glob("actors-*/training.json"))
+    if not found:
+        raise ExportError(f"{protocols}: holds no actors-*/training.json with a temperature")
+    temperatures = []
+    for path in found:
+        try:
+            temperatures.append(float(json.loads(path.read_text(encoding="utf-8"))["temperature"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            raise ExportError(f"{path}: holds no temperature; finish that run first") from None
+    return statistics.geometric_mean(temperatures)
+
+
+def convert(run: Run, *, cache: str, temperature: float | None = None) -> Path:
     """Export a finished run into its ``export/`` folder.
 
     Args:
         run: Its folder holds the trained model, its settings and its split.
         cache: Folder for decoded recordings.
+        temperature: Instead of the run's own, for one that held nothing out to fit it on.
 
     Returns:
         The folder: ``ser_float32.tflite``, ``ser_int8.tflite``, ``report.json``, ``report.md``.
@@ -130,6 +160,8 @@ def convert(run: Run, *, cache: str) -> Path:
         model = models.load(run.model)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(f"{run.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
+    if temperature:
+        model.get_layer("temperature").set_temperature(temperature)
     training = pipeline.prepare(split.train, EMOTIONS, cache, title="decoding training side")
     representative, _ = _windows(training, REPRESENTATIVE)
     if split.validation:
@@ -147,7 +179,7 @@ def convert(run: Run, *, cache: str) -> Path:
     folder = run.folder / "export"
     aside = Path(tempfile.mkdtemp(prefix=".export-", dir=run.folder))
     try:
-        license_note = _license_note(split.train)
+        license_note = _license_note(split.train, config.extra)
         variants = []
         for name, content in (("float32", float32), ("int8", int8)):
             path = aside / f"ser_{name}.tflite"
@@ -167,6 +199,7 @@ def convert(run: Run, *, cache: str) -> Path:
         report = {
             "run": run.folder.name,
             "parameters": model.count_params(),
+            "temperature": float(model.get_layer("temperature").temperature),
             "verification_clips": len(clips),
             "verification_part": "validation" if split.validation else "training",
             "keras_accuracy": float(np.mean(expected.argmax(axis=1) == labels)),
@@ -190,12 +223,13 @@ def _windows(shards: pipeline.Shards, count: int) -> tuple[np.ndarray, np.ndarra
     return waveforms[:count], labels[:count]
 
 
-def _license_note(recordings: Sequence[Recording]) -> str:
+def _license_note(recordings: Sequence[Recording], extra: Sequence[str]) -> str:
     try:
         ravdess.parse_name(recordings[0].name)
     except ValueError:
         return OTHER_LICENSE_NOTE
-    return RAVDESS_LICENSE_NOTE
+    further = {EXTRA_LICENSE_NOTES.get(Path(data).name, OTHER_LICENSE_NOTE): None for data in extra}
+    return " ".join([RAVDESS_LICENSE_NOTE, *further])
 
 
 def _measure(path: Path, clips: np.ndarray, labels: np.ndarray, expected: np.ndarray) -> Variant:
@@ -266,9 +300,16 @@ def main(argv: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training run")
     parser.add_argument("--cache", default="cache", metavar="DIR", help="decoded recordings")
+    parser.add_argument(
+        "--temperature-of",
+        type=Path,
+        metavar="PROTOCOLS",
+        help="take the mean temperature of the actors-* models there, for a run without validation",
+    )
     args = parser.parse_args(argv)
     try:
-        folder = convert(Run.existing(args.run), cache=args.cache)
+        temperature = fitted_temperature(args.temperature_of) if args.temperature_of else None
+        folder = convert(Run.existing(args.run), cache=args.cache, temperature=temperature)
     except (ExportError, RunError, ConfigError, CorpusError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

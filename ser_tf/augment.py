@@ -1,121 +1,200 @@
 """What may be changed in a recording without changing its emotion, in graph and in batches.
 
+Playing speed is changed once, at a few rates, when spectrograms are prepared. All else happens anew
+every epoch on mel power spectrograms, where a microphone, a room, noise and a narrow channel are
+sums and products of a few thousand numbers a clip.
+
 Every function draws from stateless generators keyed by ``seed`` (int32 ``(2,)``), one key a batch,
 so that a resumed run sees what an uninterrupted one would have seen.
 """
 
+import librosa
 import numpy as np
 import tensorflow as tf
 
-from ser_tf.config import N_FRAMES, N_MELS, N_SAMPLES, SAMPLE_RATE, AugmentConfig
+from ser_tf.config import (
+    F_MAX,
+    F_MIN,
+    FRAME_LENGTH,
+    HOP_LENGTH,
+    N_FRAMES,
+    N_MELS,
+    N_SAMPLES,
+    SAMPLE_RATE,
+    AugmentConfig,
+)
 
+SPEEDS = 5  # rates a recording is prepared at, evenly from the slowest to the fastest
 EQUALISER_KNOTS = 9  # points on a logarithmic frequency axis between which the response is smooth
+BABBLE_SHARE = 0.3  # of noisy recordings, those in which the noise is other people talking
+BABBLE_VOICES = 3
 MASK_BANK = 4096  # SpecAugment masks drawn before training; each recording picks one at random
+NARROW_DB = -60.0  # what is left outside a narrow channel
+
+# Centre of each mel band, Hz.
+CENTRES = librosa.mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX)[1:-1].astype("float32")
+
+
+def speeds(config: AugmentConfig) -> np.ndarray:
+    """The rates at which recordings are prepared, float32 ``(speeds,)``; one alone is 1."""
+    if not config.speed:
+        return np.ones(1, "float32")
+    return np.linspace(1 - config.speed, 1 + config.speed, SPEEDS, dtype="float32")
+
+
+def shift_frames(config: AugmentConfig) -> int:
+    """Frames that a prepared spectrogram reaches beyond the window on either side."""
+    return round(config.shift * SAMPLE_RATE / HOP_LENGTH)
 
 
 def source_samples(config: AugmentConfig) -> int:
-    """Samples that :func:`change_speed` needs to give a full window at the highest speed.
+    """Samples that :func:`play` needs to give a shifted window at the highest speed.
 
     As many on both sides: at its own speed a waveform is read on its samples, not between them.
     """
-    return N_SAMPLES + 2 * (int(np.ceil(N_SAMPLES * config.speed / 2)) + 1)
+    window = _window_samples(config)
+    return window + 2 * (int(np.ceil(window * config.speed / 2)) + 1)
 
 
-def change_speed(waveform: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
-    """Play the middle of each waveform faster or slower: tempo, pitch and formants move together.
+def play(waveform: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+    """Play the middle of a waveform at every speed: tempo, pitch and formants move together.
 
-    Linear interpolation between samples: hundreds of times as fast here as
-    ``tfio.audio.resample``, and the slight loss of treble is itself a change worth learning to
-    ignore.
+    Linear interpolation between samples: the slight loss of treble is itself a change worth
+    learning to ignore.
 
     Args:
-        waveform: float32 ``(batch, source_samples(config))``.
-        seed: int32 ``(2,)``.
+        waveform: float32 ``(source_samples(config),)``.
         config: ``speed`` is the largest relative change.
 
     Returns:
-        float32 ``(batch, 57600)``.
+        float32 ``(speeds, samples)``: a window with :func:`shift_frames` on either side.
     """
-    speed = 1 + _uniform(seed, 0, -config.speed, config.speed, _count(waveform))
-    return _played(waveform, speed)
-
-
-# XLA makes one loop of a dozen passes over memory, a tenth of the time. The draw stays outside, for
-# its generators give other numbers.
-@tf.function(jit_compile=True)
-def _played(waveform: tf.Tensor, speed: tf.Tensor) -> tf.Tensor:
-    length = tf.cast(tf.shape(waveform)[1], tf.float32)
-    offsets = tf.range(N_SAMPLES, dtype=tf.float32) - (N_SAMPLES - 1) / 2
-    position = (length - 1) / 2 + speed[:, None] * offsets
-    position = tf.clip_by_value(position, 0.0, length - 2)
-    before = tf.floor(position)
-    share = position - before
-    index = tf.cast(before, tf.int32)
-    left = tf.gather(waveform, index, batch_dims=1)
-    right = tf.gather(waveform, index + 1, batch_dims=1)
+    length = source_samples(config)
+    samples = _window_samples(config)
+    offsets = np.arange(samples) - (samples - 1) / 2
+    position = (length - 1) / 2 + speeds(config)[:, None].astype(np.float64) * offsets
+    position = np.clip(position, 0, length - 2)
+    before = np.floor(position).astype(np.int32)
+    share = (position - before).astype(np.float32)
+    left, right = tf.gather(waveform, before), tf.gather(waveform, before + 1)
     return left + share * (right - left)
 
 
-def change_channel(waveform: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
-    """Send each waveform through another microphone: gain, frequency response, noise.
+def change_channel(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+    """Send each spectrogram through another room, microphone and line.
 
-    One pass through the frequency domain does all three. The response is drawn in dB at
-    logarithmically spaced frequencies and interpolated. The noise has a power spectrum of
-    ``1 / f**a`` with a between 0 (white) and 2 (brown).
+    Level and frequency response, drawn in dB at logarithmically spaced frequencies; the tail of a
+    room, an exponential decay of power; noise, steady with a power spectrum of ``1 / f**a`` (a from
+    0, white, to 2, brown) or other recordings of the batch, babble; a narrow band, as of a
+    telephone or a codec. Signal-to-noise ratios are ratios of the power summed over bands.
 
     Args:
-        waveform: float32 ``(batch, 57600)``.
+        log_mel: float32 ``(batch, frames, bands)``, dB.
         seed: int32 ``(2,)``.
-        config: ``gain_db``, ``equaliser_db``, ``noise_probability``, ``noise_snr_db``.
+        config: The probabilities and ranges.
 
     Returns:
-        float32 ``(batch, 57600)``, clipped to [-1, 1] as a converter would.
+        As ``log_mel``; without a floor.
     """
-    # Bins are laid on the knots once; per recording only a small matrix product is left.
-    frequencies = np.fft.rfftfreq(N_SAMPLES, 1 / SAMPLE_RATE)
-    octaves = np.log2(np.maximum(frequencies, 50) / 50) / np.log2(SAMPLE_RATE / 2 / 50)
+    batch = tf.shape(log_mel)[0]
+    count = (batch, 1, 1)
+    octaves = np.log2(np.maximum(CENTRES, 50) / 50) / np.log2(SAMPLE_RATE / 2 / 50)
     knots = np.linspace(0, 1, EQUALISER_KNOTS)
     hats = np.maximum(0, 1 - np.abs(octaves[None] - knots[:, None]) * (EQUALISER_KNOTS - 1))
-    slope = np.log(np.maximum(frequencies, 50) / 1000).astype("float32")
+    response = config.equaliser_db * _normal(seed, 1, (batch, 1, EQUALISER_KNOTS))
+    response = tf.matmul(response, hats[None].astype("float32"))
+    decibels = log_mel + response + config.gain_db * _normal(seed, 2, count)
+    if not (config.noise_probability or config.echo_probability or config.narrow_probability):
+        return decibels
+    power = tf.exp(decibels * np.float32(np.log(10) / 10))
 
-    batch = tf.shape(waveform)[0]
-    spectrum = tf.signal.rfft(waveform)
-    response_db = config.equaliser_db * _normal(seed, 1, (batch, EQUALISER_KNOTS))
-    response_db += config.gain_db * _normal(seed, 2, (batch, 1))
-    response = tf.exp(tf.matmul(response_db, hats.astype("float32")) * (np.log(10) / 20))
-    spectrum *= tf.cast(response, tf.complex64)
+    if config.echo_probability:
+        power = _with_echo(power, seed, config)
+    if config.noise_probability:
+        noisy = _uniform(seed, 6, 0.0, 1.0, count) < config.noise_probability
+        colour = 2 * _uniform(seed, 3, 0.0, 1.0, count)
+        steady = tf.exp(-colour * np.log(CENTRES / 1000)) * _flicker(seed, batch)
+        babble = tf.add_n([tf.roll(power, 1 + 2 * k, axis=0) for k in range(BABBLE_VOICES)])
+        talking = _uniform(seed, 4, 0.0, 1.0, count) < BABBLE_SHARE
+        noise = tf.where(talking, babble, steady)
+        snr_db = _uniform(seed, 5, *config.noise_snr_db, count)
+        wanted = _total(power) * tf.exp(-snr_db * np.float32(np.log(10) / 10))
+        noise *= wanted / tf.maximum(_total(noise), 1e-12)
+        power += tf.where(noisy, noise, 0.0)
+    decibels = tf.math.log(tf.maximum(power, 1e-13)) * np.float32(10 / np.log(10))
+    if config.narrow_probability:
+        narrow = _uniform(seed, 10, 0.0, 1.0, count) < config.narrow_probability
+        low = _uniform(seed, 11, 0.0, 400.0, count)
+        high = 3000 * tf.exp(_uniform(seed, 12, 0.0, float(np.log(8000 / 3000)), count))
+        outside = narrow & ((low > CENTRES) | (high < CENTRES))
+        decibels += tf.where(outside, NARROW_DB, 0.0)
+    return decibels
 
-    noisy = tf.where(_uniform(seed, 6, 0.0, 1.0, (batch,)) < config.noise_probability)
-    count = tf.shape(noisy)[0]
-    colour = _uniform(seed, 3, 0.0, 1.0, (count, 1))
-    magnitude = tf.exp(-colour * slope)
-    phases = 2 * np.pi * _uniform(seed, 4, 0.0, 1.0, (count, N_SAMPLES // 2 + 1))
-    snr_db = _uniform(seed, 5, *config.noise_snr_db, (count,))
-    signal_power = tf.reduce_sum(tf.square(tf.abs(tf.gather_nd(spectrum, noisy))), axis=1)
-    noise_power = tf.reduce_sum(tf.square(magnitude), axis=1)
-    level = tf.sqrt(signal_power / noise_power) * tf.pow(10.0, -snr_db / 20)
-    amplitude = magnitude * level[:, None]
-    noise = tf.complex(amplitude * tf.cos(phases), amplitude * tf.sin(phases))
-    spectrum = tf.tensor_scatter_nd_add(spectrum, noisy, noise)
-    return tf.clip_by_value(tf.signal.irfft(spectrum, [N_SAMPLES]), -1.0, 1.0)
+
+def _with_echo(power: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
+    """Power with a room's tail behind it, for some of the batch; the level stays."""
+    batch = tf.shape(power)[0]
+    echoing = tf.where(_uniform(seed, 13, 0.0, 1.0, (batch,)) < config.echo_probability)
+    count = (tf.shape(echoing)[0], 1, 1)
+    dry = tf.gather_nd(power, echoing)
+    reverberation = _uniform(seed, 14, 0.2, 0.8, count)  # RT60, s
+    direct_db = _uniform(seed, 15, -3.0, 12.0, count)  # direct to reverberant power
+    decay = np.float32(np.log(1e6) * HOP_LENGTH / SAMPLE_RATE) / reverberation  # a frame
+    frames = np.arange(power.shape[1])
+    lag = (frames[:, None] - frames[None]).astype("float32")
+    tail = tf.where(lag > 0, tf.exp(-decay * np.maximum(lag, 0)), 0.0)
+    tail *= (tf.exp(decay) - 1) * tf.exp(-direct_db * np.float32(np.log(10) / 10))
+    heard = dry + tf.matmul(tail, dry)
+    heard *= _total(dry) / tf.maximum(_total(heard), 1e-12)
+    return tf.tensor_scatter_nd_update(power, echoing, heard)
+
+
+def _flicker(seed: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
+    """How the power of steady noise varies from frame to frame: float32 ``(batch, frames, bands)``.
+
+    A band of few FFT bins varies more. Drawn from a table at random places.
+    """
+    offset = _uniform(seed, 16, 0.0, float(len(_TEXTURE) - N_FRAMES), (batch, 1))
+    rows = tf.cast(offset, tf.int32) + tf.range(N_FRAMES)
+    return tf.gather(_TEXTURE, rows)
+
+
+def _texture(rows: int = 4096) -> np.ndarray:
+    width = np.diff(librosa.mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX))[:-1]
+    bins = np.maximum(1.0, width * FRAME_LENGTH / SAMPLE_RATE)
+    generator = np.random.default_rng(0)
+    return (generator.gamma(bins, size=(rows, N_MELS)) / bins).astype("float32")
+
+
+_TEXTURE = _texture()
+
+
+def _total(power: tf.Tensor) -> tf.Tensor:
+    # Mel bands are normalised by their width, so the sum over frequency weighs them by it.
+    width = np.gradient(CENTRES).astype("float32")
+    return tf.reduce_sum(power * width, axis=(1, 2), keepdims=True)
 
 
 def change_tempo(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
-    """Stretch each spectrogram in time about its middle; pitch and formants stay.
+    """Cut a window at a random place, stretched in time about its middle; pitch and formants stay.
 
     Args:
-        log_mel: float32 ``(batch, frames, bands)``.
+        log_mel: float32 ``(batch, 224 + 2 * shift_frames(config), bands)``.
         seed: int32 ``(2,)``.
-        config: ``stretch`` is the largest relative change.
+        config: ``stretch`` is the largest relative change of tempo, ``shift`` the largest shift.
 
     Returns:
-        As ``log_mel``; beyond its ends the outermost frames go on.
+        float32 ``(batch, 224, bands)``; beyond the ends the outermost frames go on.
     """
-    rate = 1 + _uniform(seed, 7, -config.stretch, config.stretch, _count(log_mel))
+    count = (tf.shape(log_mel)[0], 1)
+    margin = shift_frames(config)
+    rate = 1 + _uniform(seed, 7, -config.stretch, config.stretch, count)
+    shift = tf.round(_uniform(seed, 17, float(-margin), float(margin), count))
     middle = (N_FRAMES - 1) / 2
-    position = middle + rate[:, None] * (tf.range(N_FRAMES, dtype=tf.float32) - middle)
-    position = tf.clip_by_value(position, 0.0, N_FRAMES - 1.0)
-    before = tf.minimum(tf.floor(position), N_FRAMES - 2.0)
+    position = margin + shift + middle + rate * (tf.range(N_FRAMES, dtype=tf.float32) - middle)
+    last = N_FRAMES - 1.0 + 2 * margin
+    position = tf.clip_by_value(position, 0.0, last)
+    before = tf.minimum(tf.floor(position), last - 1)
     share = (position - before)[..., None]
     index = tf.cast(before, tf.int32)
     left = tf.gather(log_mel, index, batch_dims=1)
@@ -193,8 +272,8 @@ def mixup(
     )
 
 
-def _count(batch: tf.Tensor) -> tuple[tf.Tensor]:
-    return (tf.shape(batch)[0],)
+def _window_samples(config: AugmentConfig) -> int:
+    return N_SAMPLES + 2 * shift_frames(config) * HOP_LENGTH
 
 
 def _uniform(

@@ -59,8 +59,10 @@ class AugmentConfig:
         stretch: Largest relative change of tempo that leaves pitch where it is.
         gain_db: Standard deviation of the level change, dB.
         shift: Largest shift of the window against the voice, seconds.
-        noise_probability: Share of recordings that get coloured noise.
+        noise_probability: Share of recordings that get noise: coloured, or other voices.
         noise_snr_db: Lowest and highest signal-to-noise ratio of that noise, dB.
+        echo_probability: Share of recordings that get the tail of a room.
+        narrow_probability: Share of recordings cut to a narrow band, as by a telephone.
         equaliser_db: Standard deviation of the random frequency response, dB.
         time_masks: Number of SpecAugment time masks.
         time_mask_frames: Largest width of one, frames.
@@ -71,10 +73,12 @@ class AugmentConfig:
 
     speed: float = 0.06
     stretch: float = 0.08
-    gain_db: float = 3.0
+    gain_db: float = 4.0
     shift: float = 0.3
-    noise_probability: float = 0.3
-    noise_snr_db: tuple[float, float] = (10.0, 40.0)
+    noise_probability: float = 0.35
+    noise_snr_db: tuple[float, float] = (0.0, 35.0)
+    echo_probability: float = 0.1
+    narrow_probability: float = 0.1
     equaliser_db: float = 2.0
     time_masks: int = 1
     time_mask_frames: int = 16
@@ -115,12 +119,13 @@ class TrainConfig:
         class_weight: Exponent on inverse class frequency: 0 none, 0.5 square root, 1 full.
         averaging: Span of the exponential average of the weights, as a share of all steps; 0
             switches it off.
+        extra_share: Share of every batch that comes from further corpora, as much from each.
         validation: Share of the training side held out to watch, and to fit the temperature on.
         strategy: ``one`` device or ``mirrored`` over all GPUs.
         mixed_precision: Compute in bfloat16 with float32 weights.
     """
 
-    epochs: int = 200
+    epochs: int = 300
     batch_size: int = 32
     seed: int = 0
     learning_rate: float = 2e-3
@@ -129,6 +134,7 @@ class TrainConfig:
     label_smoothing: float = 0.05
     class_weight: float = 0.5
     averaging: float = 0.045
+    extra_share: float = 0.25
     validation: float = 0.1
     strategy: str = "one"
     mixed_precision: bool = False
@@ -136,9 +142,15 @@ class TrainConfig:
 
 @dataclass(frozen=True)
 class Config:
-    """One run: what it learns from and how."""
+    """One run: what it learns from and how.
+
+    Attributes:
+        data: The corpus that ``split`` deals into parts.
+        extra: Further corpora, all of which are learnt from.
+    """
 
     data: str = "synthetic"
+    extra: tuple[str, ...] = ()
     split: str = "common"
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)
@@ -196,7 +208,7 @@ def _checked(name: str, value: Any, hint: Any, where: str) -> Any:
         fixed = None if rest == [Ellipsis] else 1 + len(rest)
         if not isinstance(value, list | tuple) or fixed not in (None, len(value)):
             count = "a list" if fixed is None else f"a list of {fixed}"
-            raise ConfigError(f"{where}: {name} must be {count} of numbers, not {value!r}")
+            raise ConfigError(f"{where}: {name} must be {count}, not {value!r}")
         return tuple(_checked(name, entry, item, where) for entry in value)
     if hint is float and isinstance(value, int) and not isinstance(value, bool):
         return float(value)

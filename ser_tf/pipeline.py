@@ -2,8 +2,10 @@
 
 A shard is a TFRecord file of 16-bit PCM at 16 kHz with the label and the place of the voice beside
 it. The shards of a list of recordings live in a folder named after the content of the files, so a
-changed file is never answered by an old shard. What each epoch changes is computed in the graph;
-nothing is kept in memory but a shuffle buffer.
+changed file is never answered by an old shard. What does not change from epoch to epoch, the
+log-mel spectrogram of a recording at each of a few playing speeds, is computed from those into
+shards of its own. What each epoch changes is computed in the graph; nothing is kept in memory but a
+shuffle buffer.
 """
 
 import hashlib
@@ -21,15 +23,18 @@ from tqdm import tqdm
 
 from edge import audio
 from ser_tf import augment
-from ser_tf.config import N_SAMPLES, SAMPLE_RATE, AugmentConfig
+from ser_tf.config import N_FRAMES, N_MELS, N_SAMPLES, SAMPLE_RATE, AugmentConfig
 from ser_tf.corpora import CorpusError
 from ser_tf.corpora.recording import Recording
 from ser_tf.frontend import LogMelSpectrogram
 
 SHARD_RECORDINGS = 128
-SHUFFLE_RECORDINGS = 1024  # about 130 MB of PCM for clips of 4 s, at most 400 MB
+CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+SHUFFLE_RECORDINGS = 1024  # 170 MB of spectrograms
 KEPT_SECONDS = 12  # of a recording, around the middle of its voice; training cuts its window there
 SHARD_VERSION = 2  # raised whenever what a shard holds, or how it is decoded, changes
+SPECTROGRAM_VERSION = 1  # likewise, of spectrograms
+HEADROOM_DB = 20.0  # below the floor that spectrograms still hold, for the gain to bring up
 
 _RECORD = {
     "pcm": tf.io.FixedLenFeature([], tf.string),
@@ -49,6 +54,21 @@ class Shards:
 
     files: tuple[str, ...]
     labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Spectrograms:
+    """Spectrograms of decoded recordings on disk.
+
+    Attributes:
+        files: The TFRecord files.
+        labels: For every recording, the index of its label.
+        level_db: Median over recordings of the root mean square of the window, dB re full scale.
+    """
+
+    files: tuple[str, ...]
+    labels: np.ndarray
+    level_db: float
 
 
 def prepare(
@@ -122,11 +142,10 @@ def _content(path: Path) -> str:
 def _write_shards(
     recordings: list[Recording], labels: Sequence[str], folder: str, title: str, strict: bool
 ) -> None:
-    aside = f"{folder}.{os.getpid()}.part"
-    tf.io.gfile.makedirs(aside)
     written: list[int] = []
     failed = 0
     writer: tf.io.TFRecordWriter | None = None
+    aside = _aside(folder)
     try:
         for recording, decoded in _decoded(recordings, title):
             if isinstance(decoded, audio.AudioError):
@@ -153,15 +172,25 @@ def _write_shards(
             raise CorpusError(f"none of {len(recordings)} recordings can be decoded")
         with tf.io.gfile.GFile(f"{aside}/labels.txt", "w") as file:
             file.write("\n".join(map(str, written)))
-        if tf.io.gfile.exists(folder):  # another run was faster
-            tf.io.gfile.rmtree(aside)
-        else:
-            tf.io.gfile.rename(aside, folder)
+        _settle(aside, folder)
     except BaseException:
         if writer:
             writer.close()
         tf.io.gfile.rmtree(aside)
         raise
+
+
+def _aside(folder: str) -> str:
+    aside = f"{folder}.{os.getpid()}.part"
+    tf.io.gfile.makedirs(aside)
+    return aside
+
+
+def _settle(aside: str, folder: str) -> None:
+    if tf.io.gfile.exists(folder):  # another run was faster
+        tf.io.gfile.rmtree(aside)
+    else:
+        tf.io.gfile.rename(aside, folder)
 
 
 @dataclass(frozen=True)
@@ -199,29 +228,39 @@ def _decoded(
 
 
 def _record(decoded: Decoded, label: int) -> bytes:
-    features = {
-        "pcm": tf.train.Feature(bytes_list=tf.train.BytesList(value=[decoded.pcm.tobytes()])),
-        "label": tf.train.Feature(int64_list=tf.train.Int64List(value=[label])),
-        "voice": tf.train.Feature(int64_list=tf.train.Int64List(value=decoded.voice)),
-    }
+    return _example(
+        pcm=_bytes(decoded.pcm.tobytes()),
+        label=_integers([label]),
+        voice=_integers(decoded.voice),
+    )
+
+
+def _example(**features: tf.train.Feature) -> bytes:
     return tf.train.Example(features=tf.train.Features(feature=features)).SerializeToString()
 
 
-def _cut(record: tf.Tensor, length: int, jitter: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-    """Decode one record and cut ``length`` samples around the voice, ``jitter`` samples off.
+def _bytes(value: bytes) -> tf.train.Feature:
+    return tf.train.Feature(bytes_list=tf.train.BytesList(value=[value]))
 
-    The place is where :mod:`edge.classifier` puts its window: centred on the voice, inside the
-    recording where it is long enough, padded with silence on both sides where it is not.
+
+def _integers(values: Sequence[int]) -> tf.train.Feature:
+    return tf.train.Feature(int64_list=tf.train.Int64List(value=values))
+
+
+def _cut(record: tf.Tensor, length: int) -> tuple[tf.Tensor, tf.Tensor]:
+    """Decode one record and cut ``length`` samples about the middle of the model's window.
+
+    The window lies where :mod:`edge.classifier` puts it: centred on the voice, inside the recording
+    where it is long enough. What reaches beyond the recording is silence.
     """
     parsed = tf.io.parse_single_example(record, _RECORD)
     pcm = tf.io.decode_raw(parsed["pcm"], tf.int16)
-    samples = tf.size(pcm)
-    middle = tf.cast(tf.reduce_sum(parsed["voice"]) // 2, tf.int32)
-    start = middle - length // 2 + jitter
-    spare = samples - length
-    start = tf.where(spare >= 0, tf.clip_by_value(start, 0, spare), spare // 2 + jitter)
+    spare = tf.size(pcm) - N_SAMPLES
+    start = tf.cast(tf.reduce_sum(parsed["voice"]) // 2, tf.int32) - N_SAMPLES // 2
+    start = tf.where(spare >= 0, tf.clip_by_value(start, 0, spare), spare // 2)
+    start -= (length - N_SAMPLES) // 2
     before = tf.maximum(0, -start)
-    piece = pcm[tf.maximum(0, start) : start + length]
+    piece = pcm[tf.maximum(0, start) : tf.maximum(0, start + length)]
     piece = tf.pad(piece, [[before, length - before - tf.size(piece)]])
     return tf.ensure_shape(piece, [length]), tf.cast(parsed["label"], tf.int32)
 
@@ -233,9 +272,9 @@ def _to_float(pcm: tf.Tensor) -> tf.Tensor:
 def waveforms(shards: Shards, batch_size: int) -> tf.data.Dataset:
     """Unchanged windows in a fixed order: float32 ``(batch, 57600)`` and int32 ``(batch,)``."""
     records = tf.data.TFRecordDataset(list(shards.files))
-    dataset = records.map(lambda record: _cut(record, N_SAMPLES, 0), tf.data.AUTOTUNE)
-    dataset = dataset.batch(batch_size)
-    return dataset.map(lambda pcm, label: (_to_float(pcm), label)).prefetch(2)
+    dataset = records.map(lambda record: _cut(record, N_SAMPLES), CORES)
+    dataset = dataset.batch(batch_size).map(lambda pcm, label: (_to_float(pcm), label))
+    return _untuned(dataset.prefetch(2))
 
 
 def plain_batches(
@@ -247,11 +286,86 @@ def plain_batches(
     def compute(waveform: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return features(log_mel(waveform)), tf.one_hot(label, n_classes)
 
-    return waveforms(shards, batch_size).map(compute, tf.data.AUTOTUNE).prefetch(2)
+    return _untuned(waveforms(shards, batch_size).map(compute, CORES).prefetch(2))
+
+
+def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
+    """In a fixed order, without the tuner of tf.data: its thread makes every iterator's end wait.
+
+    It sleeps twice as long each time, up to a minute, and is not woken.
+    """
+    options = tf.data.Options()
+    options.deterministic = True
+    options.autotune.enabled = False
+    return dataset.with_options(options)
+
+
+def spectrograms(
+    shards: Shards, config: AugmentConfig, floor_db: float, cache: str
+) -> Spectrograms:
+    """Compute what training reads, unless it is there already.
+
+    Args:
+        shards: Decoded recordings.
+        config: ``speed`` and ``shift`` decide how much is kept of each.
+        floor_db: As in :class:`ser_tf.frontend.LogMelSpectrogram`; somewhat less is still kept.
+        cache: Folder for the result, as for :func:`prepare`.
+
+    Raises:
+        CorpusError: The cache cannot hold them.
+    """
+    source = shards.files[0].rsplit("/", 1)[0].rsplit("-", 1)[-1]
+    speeds, margin = augment.speeds(config), augment.shift_frames(config)
+    key = hashlib.blake2b(f"{SPECTROGRAM_VERSION} {speeds} {margin} {floor_db}".encode())
+    folder = tf.io.gfile.join(cache, f"mel-{source}-{key.hexdigest()[:12]}")
+    try:
+        if not tf.io.gfile.exists(folder):
+            _write_spectrograms(shards, config, floor_db, folder)
+        with tf.io.gfile.GFile(f"{folder}/levels.txt") as file:
+            level_db = float(np.median(np.array(file.read().split(), dtype=np.float64)))
+    except tf.errors.OpError as error:
+        reason = " ".join(error.message.split())
+        raise CorpusError(f"{cache}: cannot hold spectrograms ({reason})") from None
+    files = tuple(sorted(tf.io.gfile.glob(f"{folder}/*.tfrecord")))
+    return Spectrograms(files, shards.labels, level_db)
+
+
+def _write_spectrograms(
+    shards: Shards, config: AugmentConfig, floor_db: float, folder: str
+) -> None:
+    log_mel = LogMelSpectrogram(floor_db=floor_db - HEADROOM_DB)
+    length = augment.source_samples(config)
+    margin = (length - N_SAMPLES) // 2
+
+    def compute(record: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+        pcm, label = _cut(record, length)
+        waveform = _to_float(pcm)
+        window = waveform[margin : margin + N_SAMPLES]
+        level = tf.reduce_mean(tf.square(window))
+        return tf.cast(log_mel(augment.play(waveform, config)), tf.float16), label, level
+
+    aside = _aside(folder)
+    levels = []
+    try:
+        with tqdm(total=len(shards.labels), desc="spectra") as bar:
+            for path in shards.files:
+                with tf.io.TFRecordWriter(f"{aside}/{path.rsplit('/', 1)[-1]}") as writer:
+                    dataset = tf.data.TFRecordDataset(path).map(compute, CORES)
+                    for spectrogram, label, level in _untuned(dataset.prefetch(8)):
+                        content = spectrogram.numpy().tobytes()
+                        writer.write(_example(log_mel=_bytes(content), label=_integers([label])))
+                        levels.append(10 * np.log10(max(float(level), 1e-10)))
+                        bar.update()
+        with tf.io.gfile.GFile(f"{aside}/levels.txt", "w") as file:
+            file.write("\n".join(f"{level:.2f}" for level in levels))
+        _settle(aside, folder)
+    except BaseException:
+        tf.io.gfile.rmtree(aside)
+        raise
 
 
 def training_batches(
-    shards: Shards,
+    corpora: Sequence[Spectrograms],
     batch_size: int,
     features: keras.Layer,
     class_weights: np.ndarray,
@@ -259,79 +373,92 @@ def training_batches(
     *,
     floor_db: float,
     seed: int,
+    extra_share: float = 0.0,
     first_epoch: int = 0,
 ) -> tf.data.Dataset:
     """Endless shuffled, augmented batches, epoch after epoch.
 
-    What an epoch holds depends on ``seed`` and the epoch's number alone, so a run resumed at
-    ``first_epoch`` goes on exactly as it would have.
+    An epoch hears every recording of the first corpus once, and beside them as many of the further
+    ones as ``extra_share`` says, others in every epoch. The level of a further corpus is brought to
+    that of the first by their medians. What an epoch holds depends on ``seed`` and the epoch's
+    number alone, so a run resumed at ``first_epoch`` goes on exactly as it would have.
 
     Args:
-        shards: What to learn from.
+        corpora: What to learn from.
         batch_size: Recordings a batch; what is left over at an epoch's end is dropped.
         features: Log-mel spectrogram ``(batch, 224, 64)`` to the model's input.
         class_weights: float ``(classes,)``, how much each class counts in the loss.
-        config: The augmentation.
+        config: The augmentation, as the spectrograms were made for.
         floor_db: As in :class:`ser_tf.frontend.LogMelSpectrogram`.
         seed: Decides order and augmentation.
+        extra_share: Share of a batch that the further corpora have together.
         first_epoch: Number of the epoch to start at.
 
     Returns:
         Batches of features, soft labels ``(batch, classes)`` and sample weights ``(batch,)``.
     """
-    log_mel = LogMelSpectrogram(floor_db=floor_db)
     bank = augment.draw_masks(config, seed)
-    length = augment.source_samples(config)
-    with audio.native_stderr_silenced():  # XLA announces itself once a process, across the bar
-        augment.change_speed(tf.zeros((1, length)), tf.zeros(2, tf.int32), config)
-    shift = round(config.shift * SAMPLE_RATE)
+    shape = (len(augment.speeds(config)), N_FRAMES + 2 * augment.shift_frames(config), N_MELS)
     weights = tf.constant(class_weights, tf.float32)
     order_seed = seed << 24  # room for the epochs of one seed before the next
-    batches = len(shards.labels) // batch_size
+    counts = batch_counts(len(corpora), batch_size, extra_share)
+    batches = len(corpora[0].labels) // counts[0]
     if not batches:
-        raise ValueError(f"{len(shards.labels)} recordings do not fill one batch of {batch_size}")
+        raise ValueError(
+            f"{len(corpora[0].labels)} recordings do not fill one batch of {counts[0]}"
+        )
+    gains = [corpora[0].level_db - corpus.level_db for corpus in corpora]
+    gain = tf.constant(np.repeat(gains, counts), tf.float32)[:, None, None]
+    record = {
+        "log_mel": tf.io.FixedLenFeature([], tf.string),
+        "label": tf.io.FixedLenFeature([], tf.int64),
+    }
+
+    def shuffled(corpus: Spectrograms, epoch: tf.Tensor) -> tf.data.Dataset:
+        files = tf.data.Dataset.from_tensor_slices(list(corpus.files))
+        files = files.shuffle(len(corpus.files), seed=order_seed + 2 * epoch)
+        records = files.interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=8)
+        return records.shuffle(SHUFFLE_RECORDINGS, seed=order_seed + 2 * epoch + 1)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices(list(shards.files))
-        files = files.shuffle(len(shards.files), seed=order_seed + 2 * epoch)
-        records = files.interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=8)
-        records = records.shuffle(SHUFFLE_RECORDINGS, seed=order_seed + 2 * epoch + 1)
-        records = records.batch(batch_size, drop_remainder=True).enumerate(epoch * batches)
-        return records
+        parts = [
+            (shuffled(corpus, epoch) if number == 0 else shuffled(corpus, epoch).repeat()).batch(
+                count, drop_remainder=True
+            )
+            for number, (corpus, count) in enumerate(zip(corpora, counts, strict=True))
+        ]
+        joined = tf.data.Dataset.zip(tuple(parts)).map(lambda *records: tf.concat(records, 0))
+        return joined.enumerate(epoch * batches)
 
-    def cut(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
+    def compute(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         key = tf.stack([tf.constant(seed, tf.int32), tf.cast(number, tf.int32)])
-        jitters = tf.random.stateless_uniform((batch_size,), key, -shift, shift + 1, tf.int32)
-        pcm, label = tf.map_fn(
-            lambda pair: _cut(pair[0], length, pair[1]),
-            (records, jitters),
-            fn_output_signature=(
-                tf.TensorSpec((length,), tf.int16),
-                tf.TensorSpec((), tf.int32),
-            ),
-        )
-        return key, _to_float(pcm), label
-
-    def compute(
-        key: tf.Tensor, waveform: tf.Tensor, label: tf.Tensor
-    ) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
-        waveform = augment.change_speed(waveform, key, config)
-        waveform = augment.change_channel(waveform, key, config)
-        spectrogram = augment.change_tempo(log_mel(waveform), key, config)
-        spectrogram = augment.mask(spectrogram, key, bank)
-        target = tf.one_hot(label, len(class_weights))
+        parsed = tf.io.parse_example(records, record)
+        prepared = tf.io.decode_raw(parsed["log_mel"], tf.float16)
+        prepared = tf.reshape(prepared, (batch_size, *shape))
+        speed = tf.random.stateless_uniform((batch_size,), key, 0, shape[0], tf.int32)
+        spectrogram = tf.cast(tf.gather(prepared, speed, batch_dims=1), tf.float32) + gain
+        spectrogram = augment.change_tempo(spectrogram, key, config)
+        spectrogram = augment.change_channel(spectrogram, key, config)
+        spectrogram = augment.mask(tf.maximum(spectrogram, floor_db), key, bank)
+        target = tf.one_hot(parsed["label"], len(class_weights))
         inputs = features(spectrogram)
         if config.mixup:
             inputs, target = augment.mixup(inputs, target, key, config.mixup)
         return inputs, target, tf.linalg.matvec(target, weights)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
-    dataset = epochs.flat_map(one_epoch)
-    options = tf.data.Options()
-    options.deterministic = True
-    return (
-        dataset.map(cut, tf.data.AUTOTUNE)
-        .map(compute, tf.data.AUTOTUNE)
-        .prefetch(4)
-        .with_options(options)
-    )
+    return _untuned(epochs.flat_map(one_epoch).map(compute, CORES).prefetch(4))
+
+
+def batch_counts(corpora: int, batch_size: int, extra_share: float) -> list[int]:
+    """Recordings of each corpus in a batch: the further ones share ``extra_share`` evenly.
+
+    Raises:
+        ValueError: The batch is too small for every corpus to have one.
+    """
+    further = corpora - 1
+    each = round(batch_size * extra_share / further) if further else 0
+    counts = [batch_size - further * each, *[each] * further]
+    if min(counts) < 1:
+        raise ValueError(f"a batch of {batch_size} has no room for all of {corpora} corpora")
+    return counts

@@ -5,7 +5,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -92,16 +92,23 @@ def make_split(
     raise ValueError(f"split '{spec}': is none of common, {known}, all")
 
 
-def write_split(split: Split, path: Path) -> None:
+def write_split(
+    split: Split, path: Path, extra: Mapping[str, Sequence[Recording]] | None = None
+) -> None:
     """Writes a split as JSON: its name, and the names of the recordings of each part.
 
     Args:
         split: The split.
         path: The file to write; it appears complete or not at all.
+        extra: Further corpora by name, all of which are learnt from; for the record only.
     """
     content: dict[str, object] = {"name": split.name}
     for part in PARTS:
         content[part] = [recording.name for recording in getattr(split, part)]
+    if extra:
+        content["extra"] = {
+            name: [recording.name for recording in corpus] for name, corpus in extra.items()
+        }
     aside = path.with_name(f".{path.name}.{os.getpid()}")
     aside.write_text(json.dumps(content, indent=1) + "\n", encoding="utf-8")
     aside.replace(path)

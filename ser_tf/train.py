@@ -27,21 +27,33 @@ from ser_tf.runs import Run, RunError
 from ser_tf.splits import Split, make_split, read_split, write_split
 
 
-def class_weights(labels: np.ndarray, classes: int, exponent: float) -> np.ndarray:
-    """Weights against class imbalance: ``(n / (classes * n_c)) ** exponent``, one on average.
+def class_weights(shares: np.ndarray, exponent: float) -> np.ndarray:
+    """Weights against class imbalance: ``(1 / (classes * share)) ** exponent``, one on average.
 
     Args:
-        labels: int ``(recordings,)``.
-        classes: How many there are; one without recordings gets weight 1.
+        shares: Share of each class in what is learnt from, float ``(classes,)``, sum 1; a class
+            that does not occur gets weight 1.
         exponent: 0 leaves all alike, 1 is scikit-learn's ``class_weight="balanced"``.
 
     Returns:
         float64 ``(classes,)``.
     """
-    counts = np.bincount(labels, minlength=classes)
-    weights = (len(labels) / (classes * np.maximum(counts, 1))) ** exponent
-    weights[counts == 0] = 1.0
-    return weights * len(labels) / np.sum(weights[labels])
+    present = shares > 0
+    weights = np.ones(len(shares))
+    weights[present] = (1 / (len(shares) * shares[present])) ** exponent
+    return weights / np.sum(shares * weights)
+
+
+def class_shares(corpora: Sequence[np.ndarray], counts: Sequence[int], classes: int) -> np.ndarray:
+    """Share of each class in batches that hold ``counts`` recordings of the corpora.
+
+    Args:
+        corpora: Labels of each corpus, int ``(recordings,)``.
+        counts: Recordings of each in a batch.
+        classes: How many there are.
+    """
+    of_each = [np.bincount(labels, minlength=classes) / len(labels) for labels in corpora]
+    return np.average(of_each, axis=0, weights=counts)
 
 
 def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
@@ -141,13 +153,22 @@ class Keeper(keras.callbacks.Callback):
         self._run.save_state(epoch + 1, self._variables)
 
 
-def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = False) -> Path:
+def train(
+    config: Config,
+    run: Run,
+    split: Split,
+    extra: Sequence[Sequence[Recording]] = (),
+    *,
+    cache: str,
+    strict: bool = False,
+) -> Path:
     """Train in a run's folder, from where its saved state stands.
 
     Args:
         config: All settings; already written to the folder.
         run: The folder, locked by the caller.
         split: What to learn from and what to watch; already written to the folder.
+        extra: Further corpora to learn from.
         cache: Folder for decoded recordings.
         strict: Make every damaged recording an error.
 
@@ -163,12 +184,22 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
     shards = pipeline.prepare(
         split.train, EMOTIONS, cache, title="decoding training side", strict=strict
     )
-    steps_per_epoch = len(shards.labels) // settings.batch_size
+    counts = pipeline.batch_counts(1 + len(extra), settings.batch_size, settings.extra_share)
+    steps_per_epoch = len(shards.labels) // counts[0]
     if not steps_per_epoch:
         raise ValueError(
             f"{len(shards.labels)} training recordings do not fill one batch of"
-            f" {settings.batch_size}; give a smaller --batch-size"
+            f" {counts[0]}; give a smaller --batch-size"
         )
+    further = [
+        pipeline.prepare(recordings, EMOTIONS, cache, title="decoding extra", strict=strict)
+        for recordings in extra
+    ]
+    floor_db = config.frontend.floor_db
+    corpora = [
+        pipeline.spectrograms(part, config.augment, floor_db, cache) for part in (shards, *further)
+    ]
+    shares = class_shares([corpus.labels for corpus in corpora], counts, len(EMOTIONS))
 
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_global_policy("float32")
@@ -192,7 +223,7 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
             split.validation, EMOTIONS, cache, title="decoding validation", strict=strict
         )
         validation = pipeline.plain_batches(
-            held_out, settings.batch_size, features, len(EMOTIONS), config.frontend.floor_db
+            held_out, settings.batch_size, features, len(EMOTIONS), floor_db
         )
         validation_steps = -(-len(held_out.labels) // settings.batch_size)
     callbacks: list[keras.callbacks.Callback] = [
@@ -204,13 +235,14 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
     if settings.averaging:
         callbacks.insert(0, keras.callbacks.SwapEMAWeights())
     batches = pipeline.training_batches(
-        shards,
+        corpora,
         settings.batch_size,
         features,
-        class_weights(shards.labels, len(EMOTIONS), settings.class_weight),
+        class_weights(shares, settings.class_weight),
         config.augment,
-        floor_db=config.frontend.floor_db,
+        floor_db=floor_db,
         seed=settings.seed,
+        extra_share=settings.extra_share,
         first_epoch=done,
     )
     if done < settings.epochs:
@@ -228,7 +260,7 @@ def train(config: Config, run: Run, split: Split, *, cache: str, strict: bool = 
     elif settings.averaging:
         body.optimizer.finalize_variable_values(body.trainable_weights)
     link_example(run, split.test or split.train)
-    return _finish(config, run, features, body, validation)
+    return _finish(config, run, features, body, validation, steps_per_epoch * settings.epochs)
 
 
 def _finish(
@@ -237,13 +269,18 @@ def _finish(
     features: keras.Sequential,
     body: keras.Model,
     validation: tf.data.Dataset | None,
+    steps: int,
 ) -> Path:
     """Fit the temperature and write the whole graph in float32."""
     keras.mixed_precision.set_global_policy("float32")
     plain = models.build_body(config.model, config.frontend, len(EMOTIONS))
     plain.set_weights(body.get_weights())
     model = models.assemble(config.frontend, features, plain)
-    facts: dict[str, Any] = {"parameters": plain.count_params(), "epochs": config.train.epochs}
+    facts: dict[str, Any] = {
+        "parameters": plain.count_params(),
+        "epochs": config.train.epochs,
+        "steps": steps,
+    }
     if validation is not None:
         batches = [(plain(x, training=False).numpy(), y.numpy()) for x, y in validation]
         logits = np.concatenate([x for x, _ in batches])
@@ -279,6 +316,7 @@ def _parser() -> argparse.ArgumentParser:
     )
     add = parser.add_argument
     add("--data", help="RAVDESS folder, folder of label/clip.wav, CSV, synthetic, or download")
+    add("--extra", nargs="+", metavar="DATA", help="further corpora, all of which are learnt from")
     add("--split", help="common, actors:K (fold K of five, from 0) or all")
     add("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<time>)")
     add("--resume", action="store_true", help="go on with the run in --out")
@@ -295,12 +333,14 @@ def _parser() -> argparse.ArgumentParser:
 
 def _settings(args: argparse.Namespace) -> Config:
     config = read_config(args.config) if args.config else Config()
-    top = {name: getattr(args, name) for name in ("data", "split") if getattr(args, name)}
+    named = ("data", "extra", "split")
+    top = {name: getattr(args, name) for name in named if getattr(args, name)}
     known = {field.name for field in dataclasses.fields(TrainConfig)}
     given = {k: v for k, v in vars(args).items() if k in known and v is not None}
     config = updated(config, {**top, "train": given}, "command line")
-    if Path(config.data).exists():  # the run's folder must mean the same from anywhere
-        config = updated(config, {"data": str(Path(config.data).resolve())}, "command line")
+    # The run's folder must mean the same from anywhere.
+    extra = [_absolute(data) for data in config.extra]
+    config = updated(config, {"data": _absolute(config.data), "extra": extra}, "command line")
     positive = ("epochs", "batch_size", "learning_rate")
     for name in positive:
         if getattr(config.train, name) <= 0:
@@ -308,6 +348,10 @@ def _settings(args: argparse.Namespace) -> Config:
     if config.model.name not in models.MODELS:
         raise ConfigError(f"no model {config.model.name!r}; there are: {', '.join(models.MODELS)}")
     return config
+
+
+def _absolute(data: str) -> str:
+    return str(Path(data).resolve()) if Path(data).exists() else data
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -324,6 +368,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         if run and config != read_config(run.config):
             raise RunError(f"{run.folder}: was started with other settings; resume it as it is")
         recordings = load_corpus(config.data, strict=args.strict)
+        extra = [load_corpus(data, strict=args.strict) for data in config.extra]
         if run:
             split = read_split(run.split, recordings)
         else:
@@ -334,11 +379,12 @@ def main(argv: Sequence[str] | None = None) -> int:
                 seed=config.train.seed,
             )
             run = Run.create(args.out)
-            write_split(split, run.split)
+            names = [Path(data).name for data in config.extra]
+            write_split(split, run.split, dict(zip(names, extra, strict=True)))
             config.write(run.config)
         with run.locked():
             print(f"run folder: {run.folder}", file=sys.stderr)
-            model = train(config, run, split, cache=args.cache, strict=args.strict)
+            model = train(config, run, split, extra, cache=args.cache, strict=args.strict)
     except (ConfigError, CorpusError, RunError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         if run and not args.resume and not run.state.exists():

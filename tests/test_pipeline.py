@@ -4,6 +4,7 @@ import itertools
 import os
 from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import keras
 import numpy as np
@@ -272,8 +273,13 @@ def test_of_a_long_recording_only_what_training_needs_is_kept(tmp_path, cache):
 def batches_of(
     shards: pipeline.Shards, config: AugmentConfig, classes: int = CLIPS, **settings
 ) -> tf.data.Dataset:
+    cache = str(Path(shards.files[0]).parent.parent)
+    corpora = [
+        pipeline.spectrograms(part, config, FLOOR_DB, cache)
+        for part in (shards, *settings.pop("extra", ()))
+    ]
     return pipeline.training_batches(
-        shards,
+        corpora,
         settings.pop("batch_size", BATCH),
         settings.pop("features", keras.layers.Identity()),
         settings.pop("class_weights", np.ones(classes)),
@@ -401,6 +407,73 @@ def test_batches_hold_features_soft_labels_and_weights(many, small_bank):
     assert np.isfinite(inputs).all()
     assert targets.shape == (BATCH, CLIPS)
     np.testing.assert_allclose(sample_weights, targets @ weights, rtol=1e-5)
+
+
+@pytest.fixture(scope="module")
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Shards:
+    """Twelve recordings of a further corpus, 20 dB softer than those of ``many``."""
+    folder = tmp_path_factory.mktemp("quiet")
+    recordings = [
+        saved(folder / "clips", 0.1 * voice(0.3, pitch=100 + 3 * k), f"{k:02d}", f"{k:02d}")
+        for k in range(12)
+    ]
+    names = [f"{k:02d}" for k in range(CLIPS)]
+    return pipeline.prepare(recordings, names, str(folder / "cache"))
+
+
+def test_further_corpora_have_their_share_of_every_batch(many, quiet, small_bank):
+    batches = batches_of(many, OFF, extra=[quiet], extra_share=0.25, batch_size=16)
+    heard = taken(batches, 0, 2 * (CLIPS // 12))
+    labels = np.array([targets.argmax(axis=1) for _, targets, _ in heard])
+    assert (labels[:, 12:] < 12).all()
+    for epoch in np.split(labels[:, :12], 2):
+        assert len(set(epoch.ravel())) == 60, "the first corpus is heard once an epoch"
+    assert set(labels[:, 12:].ravel()) == set(range(12))
+
+
+def test_the_level_of_a_further_corpus_is_brought_to_that_of_the_first(many, quiet, small_bank):
+    batches = batches_of(many, OFF, extra=[quiet], extra_share=0.5, batch_size=16)
+    ((log_mel, *_),) = taken(batches, 0, 1)
+    loudest = log_mel.max(axis=(1, 2))
+    assert loudest[:8].mean() == pytest.approx(loudest[8:].mean(), abs=1)
+
+
+def test_a_stream_with_further_corpora_started_later_goes_on_as_well(many, quiet, small_bank):
+    options: dict[str, Any] = {"extra": [quiet], "extra_share": 0.5}
+    a_epoch = CLIPS // (BATCH // 2)
+    whole = taken(batches_of(many, AugmentConfig(), **options), a_epoch, a_epoch)
+    later = taken(batches_of(many, AugmentConfig(), first_epoch=1, **options), 0, a_epoch)
+    for before, after in zip(whole, later, strict=True):
+        for mine, theirs in zip(before, after, strict=True):
+            np.testing.assert_array_equal(mine, theirs)
+
+
+@pytest.mark.parametrize(
+    ("corpora", "share", "counts"), [(1, 0.5, [32]), (2, 0.5, [16, 16]), (3, 0.5, [16, 8, 8])]
+)
+def test_further_corpora_share_evenly(corpora, share, counts):
+    assert pipeline.batch_counts(corpora, 32, share) == counts
+
+
+def test_a_batch_without_room_for_every_corpus_is_told():
+    with pytest.raises(ValueError, match="a batch of 4 has no room for all of 9 corpora"):
+        pipeline.batch_counts(9, 4, 0.5)
+
+
+def test_spectrograms_are_computed_once(many, tmp_path, capfd):
+    first = pipeline.spectrograms(many, OFF, FLOOR_DB, str(tmp_path))
+    assert "spectra" in capfd.readouterr().err
+    assert pipeline.spectrograms(many, OFF, FLOOR_DB, str(tmp_path)).files == first.files
+    assert "spectra" not in capfd.readouterr().err
+    faster = AugmentConfig(**{**vars(OFF), "speed": 0.1})
+    assert pipeline.spectrograms(many, faster, FLOOR_DB, str(tmp_path)).files != first.files
+
+
+def test_spectrograms_broken_off_leave_nothing(many, tmp_path, monkeypatch):
+    monkeypatch.setattr(pipeline, "_settle", lambda *_: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        pipeline.spectrograms(many, OFF, FLOOR_DB, str(tmp_path))
+    assert not list(tmp_path.iterdir())
 
 
 def test_plain_batches_leave_nothing_out(many):

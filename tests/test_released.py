@@ -1,4 +1,4 @@
-"""The released file is the one that its published figures speak of."""
+"""The released files are those that the published figures speak of."""
 
 import csv
 import hashlib
@@ -11,9 +11,21 @@ from conftest import ROOT
 from edge.classifier import RUNTIMES, EmotionClassifier, default_model
 from export import card
 from ser_tf.emotions import EMOTIONS
+from ser_tf.splits import PARTS
 
 METRICS = ROOT / "export" / "metrics"
-SAMPLED = 10  # every tenth of the 491 published predictions is made again
+PROTOCOLS = ROOT / "export" / "protocols"
+NAMES = sorted(path.name for path in PROTOCOLS.iterdir())
+SAMPLED = 20  # every 20th of the published predictions is made again
+
+
+def sha256(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()
+
+
+def predictions(name: str) -> list[dict[str, str]]:
+    with (METRICS / name / "predictions.csv").open(newline="") as file:
+        return list(csv.DictReader(file))
 
 
 def test_the_released_file_is_the_default_and_below_a_megabyte() -> None:
@@ -22,29 +34,62 @@ def test_the_released_file_is_the_default_and_below_a_megabyte() -> None:
     assert EmotionClassifier().labels == EMOTIONS
 
 
-@pytest.mark.parametrize("folder", ["common", "elsewhere-nemo", "elsewhere-emospeech"])
-def test_the_published_figures_are_of_this_file(folder: str) -> None:
-    content = default_model().read_bytes()
+def test_the_float32_twin_answers_alike(real_data: Path) -> None:
+    path = sorted((real_data / "ravdess_original").rglob("*.wav"))[0]
+    answers = [
+        EmotionClassifier(ROOT / "export" / name).predict_file(path).probabilities
+        for name in ("ser.tflite", "ser_float32.tflite")
+    ]
+    for emotion in EMOTIONS:
+        assert answers[0][emotion] == pytest.approx(answers[1][emotion], abs=0.05)
+
+
+def test_the_released_files_are_those_of_the_common_protocol() -> None:
+    assert sha256(default_model()) == sha256(PROTOCOLS / "common" / "ser_int8.tflite")
+    twin = json.loads((METRICS / "common-float32" / "metrics.json").read_text())["model"]
+    assert sha256(ROOT / "export" / "ser_float32.tflite") == twin["sha256"]
+
+
+@pytest.mark.parametrize("folder", ["elsewhere-nemo", "elsewhere-emospeech"])
+def test_the_figures_from_elsewhere_are_of_the_released_file(folder: str) -> None:
     published = json.loads((METRICS / folder / "metrics.json").read_text())["model"]
-    assert published["sha256"] == hashlib.sha256(content).hexdigest()
-    assert published["bytes"] == len(content)
+    assert published["sha256"] == sha256(default_model())
 
 
-def test_none_of_the_published_predictions_is_of_a_training_recording() -> None:
-    split = json.loads((METRICS / "common" / "split.json").read_text())
-    with (METRICS / "common" / "predictions.csv").open(newline="") as file:
-        names = {row["name"] for row in csv.DictReader(file)}
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_figures_are_of_the_published_files(name: str) -> None:
+    published = json.loads((METRICS / name / "metrics.json").read_text())["model"]
+    assert published["sha256"] == sha256(PROTOCOLS / name / "ser_int8.tflite")
+    assert published["bytes"] < 1_000_000
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_none_of_the_published_predictions_is_of_a_training_recording(name: str) -> None:
+    split = json.loads((PROTOCOLS / name / "split.json").read_text())
+    names = {row["name"] for row in predictions(name)}
     assert names == set(split["test"])
     assert not names & {*split["train"], *split["validation"]}
 
 
+def test_no_actor_is_tested_by_a_model_that_learnt_from_him() -> None:
+    tested: set[str] = set()
+    for name in NAMES:
+        if name != "common":
+            split = json.loads((PROTOCOLS / name / "split.json").read_text())
+            actors = {part: {recording[-2:] for recording in split[part]} for part in PARTS}
+            assert not actors["test"] & (actors["train"] | actors["validation"] | tested)
+            tested |= actors["test"]
+    assert tested
+
+
 @pytest.mark.parametrize("runtime", RUNTIMES)
-def test_the_published_predictions_can_be_made_again(real_data: Path, runtime: str) -> None:
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_predictions_can_be_made_again(
+    real_data: Path, name: str, runtime: str
+) -> None:
     found = {path.stem: path for path in (real_data / "ravdess").rglob("*.flac")}
-    classifier = EmotionClassifier(runtime=runtime)
-    with (METRICS / "common" / "predictions.csv").open(newline="") as file:
-        rows = list(csv.DictReader(file))[::SAMPLED]
-    for row in rows:
+    classifier = EmotionClassifier(PROTOCOLS / name / "ser_int8.tflite", runtime=runtime)
+    for row in predictions(name)[::SAMPLED]:
         probabilities = classifier.predict_file(found[row["name"]]).probabilities
         for emotion in EMOTIONS:
             assert probabilities[emotion] == pytest.approx(float(row[emotion]), abs=0.05)

@@ -228,11 +228,35 @@ def test_whitening_brings_features_to_the_same_deviation(
 
 
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:
-    labels = np.array([0] * 30 + [1] * 10)
-    weights = train.class_weights(labels, 2, 0.5)
+    shares = np.array([0.75, 0.25, 0.0])
+    weights = train.class_weights(shares, 0.5)
     assert weights[1] / weights[0] == pytest.approx(3**0.5)
-    assert weights[labels].mean() == pytest.approx(1)
-    assert train.class_weights(labels, 2, 0.0) == pytest.approx([1, 1])
+    assert np.sum(weights * shares) == pytest.approx(1)
+    assert train.class_weights(shares, 0.0) == pytest.approx([1, 1, 1])
+
+
+def test_shares_of_classes_are_those_of_a_batch() -> None:
+    corpora = [np.array([0, 0, 0, 1]), np.array([2] * 100)]
+    assert train.class_shares(corpora, [24, 8], 4) == pytest.approx([9 / 16, 3 / 16, 1 / 4, 0])
+
+
+def test_further_corpora_are_learnt_from_and_named(
+    generated_corpus: Path, tiny_config: Path, cache: Path, tmp_path: Path
+) -> None:
+    from ser_tf.corpora import synthetic
+
+    further = tmp_path / "further"
+    synthetic.generate(further, speakers=2, clips=1)
+    run = tmp_path / "run"
+    options = ["--data", generated_corpus, "--config", tiny_config, "--cache", cache, "--out", run]
+    options += ["--extra", further, "--epochs", 1]
+    assert train.main([*map(str, options)]) == 0
+    assert read_config(run / "config.toml").extra == (str(further.resolve()),)
+    split = json.loads((run / "split.json").read_text())
+    assert split["extra"] == {"further": [recording.name for recording in load_corpus(further)]}
+    # A quarter of a batch of 16 is the further corpus's.
+    trained = json.loads((run / "training.json").read_text())
+    assert trained["steps"] == len(split["train"]) // 12
 
 
 def test_the_temperature_undoes_overconfidence() -> None:

@@ -55,9 +55,12 @@ class ConvNorm(layers.Layer):
         self.normalisation.build(self.convolution.compute_output_shape(input_shape))
 
     def call(self, inputs: Any, training: bool = False) -> Any:
-        if training:
-            return self.normalisation(self.convolution(inputs), training=True)
         norm = self.normalisation
+        if training:
+            outputs = self.convolution(inputs)
+            if keras.backend.backend() == "tensorflow":
+                return _fused_normalisation(outputs, norm)
+            return norm(outputs, training=True)
         scale = norm.gamma / ops.sqrt(norm.moving_variance + norm.epsilon)
         kernel = ops.cast(self.convolution.kernel * scale, self.compute_dtype)
         bias = ops.cast(norm.beta - norm.moving_mean * scale, self.compute_dtype)
@@ -74,6 +77,21 @@ class ConvNorm(layers.Layer):
             "strides": self.strides,
             "gamma": self.gamma,
         }
+
+
+def _fused_normalisation(inputs: Any, norm: layers.BatchNormalization) -> Any:
+    """What ``norm`` does in training, as one TensorFlow operation.
+
+    Keras builds it of a dozen over three-dimensional input, which takes more than twice the time.
+    """
+    import tensorflow as tf
+
+    outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(
+        tf.expand_dims(inputs, 1), norm.gamma, norm.beta, epsilon=norm.epsilon, is_training=True
+    )
+    for moving, batch in ((norm.moving_mean, mean), (norm.moving_variance, variance)):
+        moving.assign(moving * norm.momentum + batch * (1 - norm.momentum))
+    return tf.squeeze(outputs, 1)
 
 
 @keras.saving.register_keras_serializable("ser_tf")
@@ -116,7 +134,7 @@ def build(config: ModelConfig, input_shape: tuple[int, int], classes: int) -> ke
         y = ConvNorm(channels, 3, gamma="zeros", name=f"{name}_b")(y)
         shortcut = ConvNorm(channels, 1, name=f"{name}_shortcut")(layers.MaxPooling1D(2)(x))
         x = layers.ReLU()(layers.Add()([y, shortcut]))
-        x = layers.Dropout(0.1)(x)
+        x = layers.SpatialDropout1D(0.1)(x)
     x = StatisticsPooling(name="pooling")(x)
     x = layers.Dropout(config.dropout)(x)
     outputs = layers.Dense(classes, dtype="float32", name="logits")(x)
