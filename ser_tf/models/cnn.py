@@ -82,7 +82,7 @@ class ConvNorm(layers.Layer):
 def _fused_normalisation(inputs: Any, norm: layers.BatchNormalization) -> Any:
     """What ``norm`` does in training, as one TensorFlow operation.
 
-    Keras builds it of a dozen over three-dimensional input, which takes more than twice the time.
+    Keras builds it of a dozen over three-dimensional input, with a pass over memory for each.
     """
     import tensorflow as tf
 
