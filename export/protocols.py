@@ -19,9 +19,9 @@ import tomli_w
 
 from edge.classifier import ModelError
 from ser_tf import evaluate
+from ser_tf.answers import Answers, EvaluateError, babble_pool, run
 from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.corpora.ravdess import parse_name
-from ser_tf.evaluate import Answers, EvaluateError
 from ser_tf.splits import FOLDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -121,13 +121,13 @@ def score(data: str, models: Path, out: Path, *, robust: bool, jobs: int) -> dic
         if test:
             evaluate.refuse_out(out / name, known[name], POOLED_MODEL)
 
-    pool = evaluate.babble_pool(corpus) if robust else None
+    pool = babble_pool(corpus) if robust else None
     reports: dict[str, dict[str, Any]] = {}
     answers: dict[str, Answers] = {}
     for name in names:
         print(f"{name}:", file=sys.stderr)
         model = models / name / MODEL
-        answers[name] = evaluate.run(model, tests[name], pool=pool, jobs=jobs)
+        answers[name] = run(model, tests[name], pool=pool, jobs=jobs)
         reports[name] = known[name] | evaluate.figures(model, answers[name])
         listed = all(_is_of_ravdess(recording) for recording in answers[name].recordings)
         evaluate.write(out / name, reports[name], answers[name], predictions=listed)

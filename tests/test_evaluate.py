@@ -14,7 +14,8 @@ import soundfile
 
 from edge import audio
 from edge.classifier import EmotionClassifier
-from ser_tf import conditions, evaluate, metrics
+from ser_tf import answers, conditions, evaluate, metrics
+from ser_tf.answers import BABBLE_POOL
 from ser_tf.corpora import load_corpus
 from ser_tf.splits import make_split, write_split
 from tests import stub_model
@@ -85,7 +86,7 @@ def test_the_answers_are_those_of_the_edge_classifier(tmp_path, corpus, stub):
 
 def test_the_figures_are_those_of_the_answers(corpus, stub):
     recordings = load_corpus(corpus)
-    report = evaluate.evaluate_model(stub, recordings)
+    report = evaluate.figures(stub, evaluate.run(stub, recordings))
     assert report["count"] == len(recordings) == 3 * CLIPS
     assert report["accuracy"] == pytest.approx(1 - 2 / (3 * CLIPS))
     assert report["classes"]["sad"]["recall"] == pytest.approx(1 - 2 / CLIPS)
@@ -100,7 +101,7 @@ def test_a_silent_recording_counts_as_wrong(tmp_path, stub):
         (tmp_path / "data" / "calm").mkdir(parents=True, exist_ok=True)
         sound = stub_model.tone("calm", 1.0, level=level)
         soundfile.write(tmp_path / "data" / "calm" / f"{name}.wav", sound, stub_model.SAMPLE_RATE)
-    report = evaluate.evaluate_model(stub, load_corpus(tmp_path / "data"))
+    report = evaluate.figures(stub, evaluate.run(stub, load_corpus(tmp_path / "data")))
     assert (report["count"], report["silent"], report["accuracy"]) == (2, 1, 0.5)
 
 
@@ -165,7 +166,7 @@ def test_a_recording_is_no_part_of_its_own_babble(corpus, stub, monkeypatch):
         heard.append(list(map(len, voices)))
         return {}
 
-    monkeypatch.setattr(evaluate, "conditions", none_but_noted)
+    monkeypatch.setattr(answers, "conditions", none_but_noted)
     evaluate.run(stub, recordings, pool=pool)
     lengths = list(map(len, pool.values()))
     assert len(set(lengths)) == 3
@@ -176,7 +177,7 @@ def test_the_babble_is_that_of_the_corpus_whatever_the_order(tmp_path, corpus):
     recordings = load_corpus(corpus)
     pool = evaluate.babble_pool(recordings)
     assert list(evaluate.babble_pool(recordings[::-1])) == list(pool)
-    assert len(pool) == min(evaluate.BABBLE_POOL, len(recordings))
+    assert len(pool) == min(BABBLE_POOL, len(recordings))
 
 
 def test_a_corpus_without_a_second_voice_has_no_babble(tmp_path, stub, capsys):
@@ -360,7 +361,7 @@ def partly_broken(tmp_path):
 
 
 def test_an_unreadable_recording_is_left_out_with_a_warning(partly_broken, stub, capsys):
-    report = evaluate.evaluate_model(stub, partly_broken)
+    report = evaluate.figures(stub, evaluate.run(stub, partly_broken))
     assert (report["count"], report["left_out"]) == (8, 1)
     error = capsys.readouterr().err
     assert "calm/1.wav: holds values that are not numbers" in error
@@ -369,7 +370,7 @@ def test_an_unreadable_recording_is_left_out_with_a_warning(partly_broken, stub,
 
 def test_strict_makes_an_unreadable_recording_an_error(partly_broken, stub):
     with pytest.raises(evaluate.EvaluateError, match=r"calm/1.wav: holds values that are not"):
-        evaluate.evaluate_model(stub, partly_broken, strict=True)
+        evaluate.run(stub, partly_broken, strict=True)
 
 
 def test_all_of_a_new_corpus_is_asked_elsewhere(corpus):

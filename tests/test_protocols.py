@@ -13,7 +13,7 @@ import soundfile
 
 from edge.classifier import default_model
 from export import protocols
-from ser_tf import evaluate, metrics
+from ser_tf import answers, evaluate, metrics
 from ser_tf.corpora import load_corpus
 from ser_tf.splits import make_split, write_split
 from tests import stub_model
@@ -213,13 +213,13 @@ def test_robust_figures_are_averaged_over_folds(tmp_path, corpus, models, monkey
     for name in ("actors-0", "actors-4"):
         shutil.copytree(models / name, few / name)
     heard = []
-    run = evaluate.run
+    run = answers.run
 
     def noted(model, test, **how):
         heard.extend(test)
         return run(model, test, **how)
 
-    monkeypatch.setattr(evaluate, "run", noted)
+    monkeypatch.setattr(protocols, "run", noted)
     out = tmp_path / "out"
     options = ("--data", corpus, "--models", few, "--out", out, "--robust")
     assert command("score", *options) == 0
