@@ -317,6 +317,29 @@ def test_an_archive_that_cannot_be_unpacked_leaves_nothing_half_done(
     assert not [path for path in tmp_path.iterdir() if path.is_dir()]
 
 
+@pytest.mark.parametrize(
+    ("after_signature", "value"),
+    [(2, 1), (4, 99)],
+    ids=["with a password", "of an unknown compression"],
+)
+def test_a_member_that_zipfile_cannot_read_is_one_line(
+    server: Server,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    after_signature: int,
+    value: int,
+) -> None:
+    content = bytearray(zipped({"Actor_01/a.wav": b"sound"}))
+    for signature, first in ((b"PK\x03\x04", 4), (b"PK\x01\x02", 6)):  # member, directory
+        content[content.index(signature) + first + after_signature] = value
+    server.files[f"{SPEECH}.zip"] = bytes(content)
+    monkeypatch.setattr(download, "ARCHIVES", (archive_of(bytes(content), SPEECH),))
+    with pytest.raises(CorpusError, match="cannot be unpacked") as error:
+        fetch_ravdess(tmp_path / "ravdess", server.url)
+    assert_one_line(error)
+    assert not (tmp_path / "ravdess" / SPEECH).exists()
+
+
 def test_a_full_disk_is_noticed_before_anything_is_fetched(
     server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
