@@ -4,7 +4,8 @@
 # make lock     renew the locked requirements               make clean  remove what was made here
 #
 # The published figures, hours each (DATA=ravdess EXTRA="nemo emospeech"; SEED=1 for another seed):
-# make evaluate-common     make evaluate-actors     make evaluate-elsewhere     make released
+# make evaluate-common     make evaluate-actors     make evaluate-common-extra
+# make evaluate-elsewhere  make released
 # make score-protocols     the published protocol files once more, in minutes
 
 PYTHON ?= python3.11
@@ -25,7 +26,8 @@ INT8 := export/ser_int8.tflite
 PRECISION ?= --mixed-precision
 
 .PHONY: train test setup lint page lock clean
-.PHONY: evaluate-common evaluate-actors evaluate-elsewhere released score-protocols
+.PHONY: evaluate-common evaluate-actors evaluate-common-extra evaluate-elsewhere released
+.PHONY: score-protocols
 .SECONDARY:
 .DELETE_ON_ERROR:
 
@@ -43,6 +45,8 @@ endef
 
 $(RUNS)/common/model.keras: | .venv/installed
 	$(call learn,--split common)
+$(RUNS)/common-extra/model.keras: | .venv/installed
+	$(call learn,--split common --config export/strangers.toml --extra $(EXTRA))
 $(RUNS)/actors-%/model.keras: | .venv/installed
 	$(call learn,--split actors:$* --config export/strangers.toml --extra $(EXTRA))
 $(RUNS)/released/model.keras: | .venv/installed
@@ -67,6 +71,10 @@ evaluate-common evaluate-actors:
 		--data "$(DATA)" --split $(RUNS)/$$run/split.json --jobs $(JOBS) \
 		--model $(RUNS)/$$run/export/ser_float32.tflite \
 		--out $(RUNS)/metrics/$$run-float32 || exit; done
+
+evaluate-common-extra: $(RUNS)/common-extra/$(INT8)
+	$(BIN)/python -m ser_tf.evaluate --data "$(DATA)" --split $(RUNS)/common-extra/split.json \
+		--model $< --jobs $(JOBS) --out $(RUNS)/metrics/common-extra
 
 evaluate-elsewhere: $(foreach corpus,$(notdir $(EXTRA)),$(RUNS)/without-$(corpus)/$(INT8))
 	for corpus in $(EXTRA); do $(BIN)/python -m ser_tf.evaluate --data $$corpus --split elsewhere \

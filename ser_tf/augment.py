@@ -249,25 +249,25 @@ def mask(log_mel: tf.Tensor, seed: tf.Tensor, bank: tuple[tf.Tensor, tf.Tensor])
 
 
 def mixup(
-    features: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float
+    log_mel: tf.Tensor, targets: tf.Tensor, seed: tf.Tensor, alpha: float
 ) -> tuple[tf.Tensor, tf.Tensor]:
     """Blend each recording of a batch with another one, and their labels alike.
 
     Zhang et al., 2018, https://arxiv.org/abs/1710.09412.
 
     Args:
-        features: float32 ``(batch, frames, features)``.
+        log_mel: float32 ``(batch, frames, bands)``.
         targets: float32 ``(batch, classes)``.
         seed: int32 ``(2,)``.
         alpha: Parameter of the symmetric beta distribution of the share.
     """
-    draws = tf.random.stateless_gamma((tf.shape(features)[0], 2), tf.random.fold_in(seed, 9), alpha)
+    draws = tf.random.stateless_gamma((tf.shape(log_mel)[0], 2), tf.random.fold_in(seed, 9), alpha)
     share = draws[:, 0] / tf.maximum(tf.reduce_sum(draws, axis=1), 1e-12)
     share = tf.maximum(share, 1 - share)
-    partner_features, partner_targets = tf.roll(features, 1, axis=0), tf.roll(targets, 1, axis=0)
+    partner, partner_targets = tf.roll(log_mel, 1, axis=0), tf.roll(targets, 1, axis=0)
     across = share[:, None, None]
     return (
-        across * features + (1 - across) * partner_features,
+        across * log_mel + (1 - across) * partner,
         share[:, None] * targets + (1 - share[:, None]) * partner_targets,
     )
 

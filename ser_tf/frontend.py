@@ -5,6 +5,7 @@ inside the exported TFLite graph (built-in ops only) and under Keras's other bac
 Shapes: ``batch`` waveforms of ``samples`` become ``frames = 1 + (samples - 512) // 256``.
 """
 
+from collections.abc import Sequence
 from typing import Any
 
 import keras
@@ -40,20 +41,31 @@ class LogMelSpectrogram(keras.layers.Layer):
     Args:
         n_mels: Mel bands.
         floor_db: Values below are raised to it, dB re one.
+        speeds: Playing speeds at which the waveform is looked at, one after another. Pitch,
+            formants and tempo move together about the middle of the window: spectra and frames are
+            interpolated, which takes less room in an exported graph than a filter bank a speed.
 
-    Input: float32 ``(batch, samples)`` at 16 kHz. Output: float32 ``(batch, frames, n_mels)``.
+    Input: float32 ``(batch, samples)`` at 16 kHz. Output: float32
+    ``(batch * speeds, frames, n_mels)``, the speeds of one waveform side by side.
 
     Example:
         >>> LogMelSpectrogram()(np.zeros((2, 57600), "float32")).shape
         TensorShape([2, 224, 64])
     """
 
-    def __init__(self, n_mels: int = N_MELS, floor_db: float = -80.0, **kwargs: Any) -> None:
+    def __init__(
+        self,
+        n_mels: int = N_MELS,
+        floor_db: float = -80.0,
+        speeds: Sequence[float] = (1.0,),
+        **kwargs: Any,
+    ) -> None:
         # The range of a power spectrum exceeds what half precision holds.
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.n_mels = n_mels
         self.floor_db = floor_db
+        self.speeds = tuple(map(float, speeds))
         margin = (FRAME_LENGTH - WINDOW_LENGTH) // 2
         hann = scipy.signal.get_window("hann", WINDOW_LENGTH)
         self._window = np.pad(hann, margin).astype("float32")
@@ -65,12 +77,75 @@ class LogMelSpectrogram(keras.layers.Layer):
         frames = ops.extract_sequences(waveform, FRAME_LENGTH, HOP_LENGTH)
         real, imaginary = ops.rfft(frames * self._window)
         power = ops.square(real) + ops.square(imaginary)
-        mel = ops.matmul(power, self._mel)
-        decibels = ops.log(ops.maximum(mel, 10 ** (self.floor_db / 10)))
-        return decibels * np.float32(10 / np.log(10))
+        if self.speeds != (1.0,):
+            power = ops.stack([_transposed(power, speed) for speed in self.speeds], axis=1)
+        mel = ops.maximum(ops.matmul(power, self._mel), 10 ** (self.floor_db / 10))
+        decibels = ops.log(mel) * np.float32(10 / np.log(10))
+        if self.speeds == (1.0,):
+            return decibels
+        played = [_paced(decibels[:, k], speed) for k, speed in enumerate(self.speeds)]
+        return ops.reshape(ops.stack(played, axis=1), (-1, *played[0].shape[1:]))
 
     def get_config(self) -> dict[str, Any]:
-        return {**super().get_config(), "n_mels": self.n_mels, "floor_db": self.floor_db}
+        return {
+            **super().get_config(),
+            "n_mels": self.n_mels,
+            "floor_db": self.floor_db,
+            "speeds": list(self.speeds),
+        }
+
+
+def _transposed(power: Any, speed: float) -> Any:
+    """Power spectrum ``(batch, frames, 257)`` as of a sound played at a speed: pitch alone."""
+    if speed == 1:
+        return power
+    bins = np.arange(power.shape[-1])
+    inside = (bins <= speed * bins[-1]).astype("float32")  # above is silence
+    return _interpolated(power, bins / speed, axis=2) * inside
+
+
+def _paced(log_mel: Any, speed: float) -> Any:
+    """Spectrogram ``(batch, frames, bands)`` as of a sound played at a speed: tempo alone."""
+    if speed == 1:
+        return log_mel
+    frames = np.arange(log_mel.shape[1])
+    middle = frames[-1] / 2
+    return _interpolated(log_mel, middle + speed * (frames - middle), axis=1)
+
+
+def _interpolated(values: Any, places: np.ndarray, axis: int) -> Any:
+    """Values at places between those of an axis, linearly; beyond the ends the outermost go on."""
+    last = values.shape[axis] - 1
+    places = np.clip(places, 0, last)
+    before = np.minimum(places.astype("int32"), last - 1)
+    share = (places - before).astype("float32").reshape([-1 if k == axis else 1 for k in range(3)])
+    left, right = (ops.take(values, before + k, axis=axis) for k in (0, 1))
+    return left + share * (right - left)
+
+
+@keras.saving.register_keras_serializable("ser_tf")
+class MeanOverSpeeds(keras.layers.Layer):
+    """The mean of what was answered at each playing speed.
+
+    Args:
+        speeds: How many stand side by side.
+
+    Input: ``(batch * speeds, classes)``. Output: ``(batch, classes)``.
+    """
+
+    def __init__(self, speeds: int, **kwargs: Any) -> None:
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.speeds = speeds
+
+    def call(self, logits: Any) -> Any:
+        return ops.mean(ops.reshape(logits, (-1, self.speeds, logits.shape[-1])), axis=1)
+
+    def compute_output_shape(self, input_shape: tuple[int | None, ...]) -> tuple[int | None, ...]:
+        return (None, input_shape[-1])
+
+    def get_config(self) -> dict[str, Any]:
+        return {**super().get_config(), "speeds": self.speeds}
 
 
 @keras.saving.register_keras_serializable("ser_tf")

@@ -8,6 +8,7 @@ shards of its own. What each epoch changes is computed in the graph; nothing is 
 shuffle buffer.
 """
 
+import contextlib
 import hashlib
 import os
 import sys
@@ -30,10 +31,10 @@ from ser_tf.frontend import LogMelSpectrogram
 
 SHARD_RECORDINGS = 128
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-SHUFFLE_RECORDINGS = 1024  # 170 MB of spectrograms
+SHUFFLE_RECORDINGS = 2048  # 69 MB of spectrograms
 KEPT_SECONDS = 12  # of a recording, around the middle of its voice; training cuts its window there
 SHARD_VERSION = 2  # raised whenever what a shard holds, or how it is decoded, changes
-SPECTROGRAM_VERSION = 1  # likewise, of spectrograms
+SPECTROGRAM_VERSION = 2  # likewise, of spectrograms
 HEADROOM_DB = 20.0  # below the floor that spectrograms still hold, for the gain to bring up
 
 _RECORD = {
@@ -61,12 +62,12 @@ class Spectrograms:
     """Spectrograms of decoded recordings on disk.
 
     Attributes:
-        files: The TFRecord files.
+        files: The TFRecord files: for each shard, one for each speed.
         labels: For every recording, the index of its label.
         level_db: Median over recordings of the root mean square of the window, dB re full scale.
     """
 
-    files: tuple[str, ...]
+    files: tuple[tuple[str, ...], ...]
     labels: np.ndarray
     level_db: float
 
@@ -326,8 +327,16 @@ def spectrograms(
     except tf.errors.OpError as error:
         reason = " ".join(error.message.split())
         raise CorpusError(f"{cache}: cannot hold spectrograms ({reason})") from None
-    files = tuple(sorted(tf.io.gfile.glob(f"{folder}/*.tfrecord")))
+    files = tuple(
+        tuple(f"{folder}/{_played(path, number)}" for number in range(len(speeds)))
+        for path in shards.files
+    )
     return Spectrograms(files, shards.labels, level_db)
+
+
+def _played(shard: str, speed: int) -> str:
+    """Name of the file that holds a shard at one of the speeds."""
+    return f"{shard.rsplit('/', 1)[-1].removesuffix('.tfrecord')}-{speed}.tfrecord"
 
 
 def _write_spectrograms(
@@ -349,11 +358,18 @@ def _write_spectrograms(
     try:
         with tqdm(total=len(shards.labels), desc="spectra") as bar:
             for path in shards.files:
-                with tf.io.TFRecordWriter(f"{aside}/{path.rsplit('/', 1)[-1]}") as writer:
+                with contextlib.ExitStack() as stack:
+                    writers = [
+                        stack.enter_context(
+                            tf.io.TFRecordWriter(f"{aside}/{_played(path, number)}")
+                        )
+                        for number in range(len(augment.speeds(config)))
+                    ]
                     dataset = tf.data.TFRecordDataset(path).map(compute, CORES)
-                    for spectrogram, label, level in _untuned(dataset.prefetch(8)):
-                        content = spectrogram.numpy().tobytes()
-                        writer.write(_example(log_mel=_bytes(content), label=_integers([label])))
+                    for played, label, level in _untuned(dataset.prefetch(8)):
+                        for writer, spectrogram in zip(writers, played.numpy(), strict=True):
+                            content = _bytes(spectrogram.tobytes())
+                            writer.write(_example(log_mel=content, label=_integers([label])))
                         levels.append(10 * np.log10(max(float(level), 1e-10)))
                         bar.update()
         with tf.io.gfile.GFile(f"{aside}/levels.txt", "w") as file:
@@ -379,7 +395,8 @@ def training_batches(
     """Endless shuffled, augmented batches, epoch after epoch.
 
     An epoch hears every recording of the first corpus once, and beside them as many of the further
-    ones as ``extra_share`` says, others in every epoch. The level of a further corpus is brought to
+    ones as ``extra_share`` says, others in every epoch. All recordings of a shard are heard at one
+    of their speeds, at another one in another epoch. The level of a further corpus is brought to
     that of the first by their medians. What an epoch holds depends on ``seed`` and the epoch's
     number alone, so a run resumed at ``first_epoch`` goes on exactly as it would have.
 
@@ -398,7 +415,7 @@ def training_batches(
         Batches of features, soft labels ``(batch, classes)`` and sample weights ``(batch,)``.
     """
     bank = augment.draw_masks(config, seed)
-    shape = (len(augment.speeds(config)), N_FRAMES + 2 * augment.shift_frames(config), N_MELS)
+    shape = (N_FRAMES + 2 * augment.shift_frames(config), N_MELS)
     weights = tf.constant(class_weights, tf.float32)
     order_seed = seed << 24  # room for the epochs of one seed before the next
     counts = batch_counts(len(corpora), batch_size, extra_share)
@@ -414,18 +431,24 @@ def training_batches(
         "label": tf.io.FixedLenFeature([], tf.int64),
     }
 
-    def shuffled(corpus: Spectrograms, epoch: tf.Tensor) -> tf.data.Dataset:
-        files = tf.data.Dataset.from_tensor_slices(list(corpus.files))
-        files = files.shuffle(len(corpus.files), seed=order_seed + 2 * epoch)
-        records = files.interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=8)
+    def shuffled(corpus: Spectrograms, epoch: tf.Tensor, shards: int) -> tf.data.Dataset:
+        files = tf.constant(corpus.files)
+        key = tf.stack([tf.constant(order_seed, tf.int64), epoch])
+        speed = tf.random.stateless_uniform(files.shape[:1], key, 0, files.shape[1], tf.int32)
+        chosen = tf.data.Dataset.from_tensor_slices(tf.gather(files, speed, batch_dims=1))
+        chosen = chosen.shuffle(len(corpus.files), seed=order_seed + 2 * epoch).take(shards)
+        records = chosen.interleave(tf.data.TFRecordDataset, cycle_length=4, block_length=8)
         return records.shuffle(SHUFFLE_RECORDINGS, seed=order_seed + 2 * epoch + 1)
 
     def one_epoch(epoch: tf.Tensor) -> tf.data.Dataset:
+        streams = [shuffled(corpora[0], epoch, len(corpora[0].files))]
+        for corpus, count in zip(corpora[1:], counts[1:], strict=True):
+            # Twice the shards that an epoch needs, so that its recordings are a mixture.
+            shards = 2 * -(-batches * count // SHARD_RECORDINGS)
+            streams.append(shuffled(corpus, epoch, shards).repeat())
         parts = [
-            (shuffled(corpus, epoch) if number == 0 else shuffled(corpus, epoch).repeat()).batch(
-                count, drop_remainder=True
-            )
-            for number, (corpus, count) in enumerate(zip(corpora, counts, strict=True))
+            stream.batch(count, drop_remainder=True)
+            for stream, count in zip(streams, counts, strict=True)
         ]
         joined = tf.data.Dataset.zip(tuple(parts)).map(lambda *records: tf.concat(records, 0))
         return joined.enumerate(epoch * batches)
@@ -433,18 +456,16 @@ def training_batches(
     def compute(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         key = tf.stack([tf.constant(seed, tf.int32), tf.cast(number, tf.int32)])
         parsed = tf.io.parse_example(records, record)
-        prepared = tf.io.decode_raw(parsed["log_mel"], tf.float16)
-        prepared = tf.reshape(prepared, (batch_size, *shape))
-        speed = tf.random.stateless_uniform((batch_size,), key, 0, shape[0], tf.int32)
-        spectrogram = tf.cast(tf.gather(prepared, speed, batch_dims=1), tf.float32) + gain
+        spectrogram = tf.io.decode_raw(parsed["log_mel"], tf.float16)
+        spectrogram = tf.reshape(tf.cast(spectrogram, tf.float32), (batch_size, *shape)) + gain
         spectrogram = augment.change_tempo(spectrogram, key, config)
         spectrogram = augment.change_channel(spectrogram, key, config)
         spectrogram = augment.mask(tf.maximum(spectrogram, floor_db), key, bank)
         target = tf.one_hot(parsed["label"], len(class_weights))
-        inputs = features(spectrogram)
         if config.mixup:
-            inputs, target = augment.mixup(inputs, target, key, config.mixup)
-        return inputs, target, tf.linalg.matvec(target, weights)
+            # Features are affine in the spectrogram: blending either gives the same.
+            spectrogram, target = augment.mixup(spectrogram, target, key, config.mixup)
+        return features(spectrogram), target, tf.linalg.matvec(target, weights)
 
     epochs = tf.data.Dataset.range(first_epoch, np.iinfo(np.int64).max)
     return _untuned(epochs.flat_map(one_epoch).map(compute, CORES).prefetch(4))

@@ -13,6 +13,7 @@ from ser_tf.frontend import (
     MFCC,
     Deltas,
     LogMelSpectrogram,
+    MeanOverSpeeds,
     Standardise,
     build_cepstrum,
     n_features,
@@ -107,6 +108,8 @@ def test_the_whole_front_end_is_librosas(waveform):
     ("layer", "shape"),
     [
         (LogMelSpectrogram(n_mels=40, floor_db=-60.0), (N_SAMPLES,)),
+        (LogMelSpectrogram(speeds=(0.9, 1.0)), (N_SAMPLES,)),
+        (MeanOverSpeeds(2), (8,)),
         (MFCC(13), (N_FRAMES, 64)),
         (Deltas(), (N_FRAMES, 13)),
         (Standardise(), (N_FRAMES, 39)),
@@ -124,6 +127,32 @@ def test_a_saved_layer_computes_the_same(layer, shape, tmp_path):
     np.testing.assert_array_equal(np.asarray(reloaded(inputs)), before)
     assert model.output_shape == (None, *before.shape[1:])
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+@pytest.mark.parametrize("speed", [0.9, 1.06])
+def test_a_speed_is_that_of_the_waveform_played_so(waveform, speed):
+    middle = waveform[:N_SAMPLES]
+    place = (N_SAMPLES - 1) / 2 + speed * (np.arange(N_SAMPLES) - (N_SAMPLES - 1) / 2)
+    played = np.interp(place, np.arange(N_SAMPLES), middle).astype("float32")
+    as_it_is, ours = np.asarray(LogMelSpectrogram(speeds=(1.0, speed))(middle[None]))
+    expected = np.asarray(LogMelSpectrogram()(played[None]))[0]
+    inside = slice(20, -20)  # at the ends np.interp repeats a sample, the layer a frame
+    loud = expected[inside] > expected.max() - 40
+    error, change = (
+        np.abs(values[inside] - expected[inside])[loud].mean() for values in (ours, as_it_is)
+    )
+    assert error < 2
+    assert change > 2 * error
+
+
+def test_speeds_of_one_waveform_stand_side_by_side():
+    both = np.concatenate([noise(0.1), noise(0.01)])
+    log_mel = np.asarray(LogMelSpectrogram(speeds=(0.9, 1.0, 1.1))(both))
+    levels = log_mel.mean(axis=(1, 2)).reshape(2, 3)
+    assert levels[0].min() > levels[1].max() + 10
+    np.testing.assert_allclose(log_mel[[1, 4]], np.asarray(LogMelSpectrogram()(both)), atol=1e-4)
+    means = np.asarray(MeanOverSpeeds(3)(levels.reshape(6, 1)))
+    np.testing.assert_allclose(means[:, 0], levels.mean(axis=1), rtol=1e-6)
 
 
 def test_there_are_as_many_bands_as_asked_for():

@@ -381,6 +381,14 @@ def test_a_recording_is_changed_anew_every_epoch(clips, cache, small_bank):
         assert np.abs(first - second).max() > 1
 
 
+def test_a_recording_is_played_at_every_speed_over_the_epochs(clips, cache, small_bank):
+    shards = pipeline.prepare(clips[:1], EMOTIONS, cache)
+    config = AugmentConfig(**{**vars(OFF), "speed": 0.06})
+    epochs = taken(batches_of(shards, config, len(EMOTIONS), batch_size=1), 0, 40)
+    heard = {log_mel.tobytes() for log_mel, *_ in epochs}
+    assert len(heard) == len(augment.speeds(config))
+
+
 def test_the_shift_moves_the_window_against_the_voice(tmp_path, cache, small_bank):
     recordings = [saved(tmp_path, placed(8.0, 3.5, 4.5), str(k), str(k)) for k in range(2)]
     shards = pipeline.prepare(recordings, ["0", "1"], cache)
@@ -429,6 +437,12 @@ def test_further_corpora_have_their_share_of_every_batch(many, quiet, small_bank
     for epoch in np.split(labels[:, :12], 2):
         assert len(set(epoch.ravel())) == 60, "the first corpus is heard once an epoch"
     assert set(labels[:, 12:].ravel()) == set(range(12))
+
+
+def test_of_a_further_corpus_every_recording_is_heard_in_time(quiet, many, small_bank):
+    batches = batches_of(quiet, OFF, extra=[many], extra_share=0.25, batch_size=8)
+    heard = [targets[6:].argmax(axis=1) for _, targets, _ in taken(batches, 0, 300)]
+    assert set(np.ravel(heard)) == set(range(CLIPS))
 
 
 def test_the_level_of_a_further_corpus_is_brought_to_that_of_the_first(many, quiet, small_bank):

@@ -9,7 +9,13 @@ import keras
 import numpy as np
 
 from ser_tf.config import N_FRAMES, N_MELS, N_SAMPLES, FrontendConfig, ModelConfig
-from ser_tf.frontend import LogMelSpectrogram, Standardise, build_cepstrum, n_features
+from ser_tf.frontend import (
+    LogMelSpectrogram,
+    MeanOverSpeeds,
+    Standardise,
+    build_cepstrum,
+    n_features,
+)
 from ser_tf.models import cnn
 
 Builder = Callable[[ModelConfig, tuple[int, int], int], keras.Model]
@@ -58,11 +64,16 @@ def build_body(model: ModelConfig, frontend: FrontendConfig, classes: int) -> ke
 
 
 def assemble(config: FrontendConfig, features: keras.Sequential, body: keras.Model) -> keras.Model:
-    """The whole graph: waveform ``(batch, 57600)`` to probabilities ``(batch, classes)``."""
+    """The whole graph: waveform ``(batch, 57600)`` to probabilities ``(batch, classes)``.
+
+    The body answers at each of the playing speeds; the mean of its logits is the answer.
+    """
     waveform = keras.Input((N_SAMPLES,), name="waveform")
-    log_mel = LogMelSpectrogram(floor_db=config.floor_db, name="log_mel")(waveform)
-    logits = Temperature(name="temperature")(body(features(log_mel)))
-    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(logits)
+    log_mel = LogMelSpectrogram(floor_db=config.floor_db, speeds=config.speeds, name="log_mel")
+    logits = body(features(log_mel(waveform)))
+    mean = MeanOverSpeeds(len(config.speeds), name="mean_over_speeds")(logits)
+    scaled = Temperature(name="temperature")(mean)
+    probabilities = keras.layers.Softmax(dtype="float32", name="probabilities")(scaled)
     return keras.Model(waveform, probabilities, name="ser")
 
 
