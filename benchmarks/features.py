@@ -36,7 +36,7 @@ from ser_tf import models, pipeline
 from ser_tf.config import Config
 from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.emotions import EMOTIONS
-from ser_tf.train import compiled_body
+from ser_tf.fitting import compiled_body
 
 if TYPE_CHECKING:  # TensorFlow is first imported by ser_tf, which silences it
     import keras

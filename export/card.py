@@ -20,6 +20,7 @@ SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 PROTOCOLS = {
     "common": "`common`: random 80/20, the same voices on both sides",
+    "common-extra": "the same, nEMO and EmoSpeech learnt from too",
     "actors": "`actors`: voices never heard, {folds}",
     "actors-speech": "`actors-speech`: the same, speech alone",
 }
@@ -31,6 +32,7 @@ FIGURES = {
     "UAR": "uar",
     "ECE": "ece",
 }
+SEED_FIGURES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "uar": "UAR", "ece": "ECE"}
 THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.9)
 ELSEWHERE = {
     "nemo": "nEMO: Polish, acted, six emotions",
@@ -46,8 +48,8 @@ def summary() -> str:
     ]
     reported = "fine-tuned wav2vec2-base, 378 MB, best of five earlier projects on `common`"
     rows.insert(1, [f"{reported} (as reported)", rows[0][1], "89 %", "88.6 %"])
-    for name, words in ELSEWHERE.items():
-        report = _metrics(f"elsewhere-{name}")
+    for corpus, words in ELSEWHERE.items():
+        report = _metrics(f"elsewhere-{corpus}")
         cells = [f"{report['count']:,}", _accuracy(report), _percent(report["weighted_f1"])]
         rows.append([f"elsewhere, {words}", *cells])
     return _table(["protocol", "recordings", "accuracy", "weighted F1"], rows)
@@ -164,13 +166,30 @@ def coverage() -> str:
     return _table(["`--min-confidence`", *header], rows)
 
 
-def elsewhere() -> str:
-    """A row a corpus that the model of ``common`` has learnt nothing from."""
+def seeds() -> str:
+    """Every figure that was made of a second training too, and the mean of both."""
     rows = []
-    for name, words in ELSEWHERE.items():
-        report = _metrics(f"elsewhere-{name}")
-        rows.append([words, f"{report['count']:,}", _accuracy(report), *_figures(report)])
-    return _table(["corpus", "recordings", "accuracy", *FIGURES], rows)
+    for path in sorted(METRICS.glob("seed1/*")):
+        both = [_metrics(path.name), _metrics(f"seed1/{path.name}")]
+        for key, words in SEED_FIGURES.items():
+            values = [report[key] for report in both]
+            cells = map(_percent, [*values, sum(values) / len(values)])
+            rows.append([f"`{path.name}`: {words}", *cells])
+    return _table(["", "seed 0", "seed 1", "mean"], rows)
+
+
+def elsewhere() -> str:
+    """Corpora that a model has learnt nothing from: RAVDESS alone, and with the other one."""
+    rows = []
+    for corpus, words in ELSEWHERE.items():
+        for folder, learnt in (
+            (f"ravdess-alone/elsewhere-{corpus}", "RAVDESS (`common`)"),
+            (f"elsewhere-{corpus}", "RAVDESS and the other corpus"),
+        ):
+            report = _metrics(folder)
+            cells = [f"{report['count']:,}", _accuracy(report), *_figures(report)]
+            rows.append([words, learnt, *cells])
+    return _table(["corpus", "learnt from", "recordings", "accuracy", *FIGURES], rows)
 
 
 def speed() -> str:
@@ -195,7 +214,18 @@ def speed() -> str:
 
 SECTIONS: dict[str, Callable[[], str]] = {
     function.__name__: function
-    for function in (summary, protocols, folds, classes, slices, robust, coverage, elsewhere, speed)
+    for function in (
+        summary,
+        protocols,
+        seeds,
+        folds,
+        classes,
+        slices,
+        robust,
+        coverage,
+        elsewhere,
+        speed,
+    )
 }
 
 

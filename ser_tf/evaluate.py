@@ -2,6 +2,10 @@
 
 The file is run as a user would run it, through :mod:`edge.classifier` on the recordings
 themselves, so the figures hold for what is handed out and not for its Keras original.
+
+``--report`` adds a page to read (:mod:`ser_tf.model_report`), ``--against`` a second model on the
+same recordings (:mod:`ser_tf.paired`). ``--unlabelled`` measures nothing: it writes the answers to
+a folder of recordings that nobody has labelled (:mod:`ser_tf.unlabelled`).
 """
 
 import argparse
@@ -9,36 +13,39 @@ import csv
 import hashlib
 import json
 import os
-import shutil
 import sys
-import tempfile
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from edge.classifier import EmotionClassifier, ModelError
-from ser_tf import metrics, plots
+from ser_tf import latency, metrics, model_report, paired, plots, unlabelled
 from ser_tf.answers import Answers, EvaluateError, babble_pool, of_run, run
 from ser_tf.conditions import gain_name
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
+from ser_tf.outputs import replacing
 from ser_tf.splits import make_split
+from ser_tf.tables import SHOWN_THRESHOLDS, markdown
 
 OUTPUTS = ("metrics.json", "predictions.csv", "metrics.md", "confusion.png", "coverage.png")
-SHOWN_THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.9)
+REPORT = "report"  # with --report, the folder of the page
+DIFFERENCES = "differences.csv"  # with --against
 MODERATE_GAINS = (gain_name(-10), gain_name(10))
 
 EXAMPLES = """\
 examples:
   python -m ser_tf.evaluate --model RUN/export/ser_int8.tflite --data DATA --split common
   python -m ser_tf.evaluate --model RUN/export/ser_int8.tflite --data DATA \\
-    --split RUN/split.json --robust --jobs 4
+    --split RUN/split.json --robust --report --against OTHER.tflite
+  python -m ser_tf.evaluate --model MODEL.tflite --unlabelled FOLDER --out answers.csv
 """
 
+SPLIT = "common"
 ELSEWHERE = "elsewhere"
 
 
@@ -78,13 +85,15 @@ def robust_summary(table: Mapping[str, Mapping[str, float]]) -> dict[str, Any]:
 
 def figures(model: str | os.PathLike[str], answers: Answers) -> dict[str, Any]:
     """What :func:`measured` returns, and ``"model"``: its file name, bytes and SHA-256."""
-    content = Path(model).read_bytes()
-    return measured(answers) | {
-        "model": {
-            "file": Path(model).name,
-            "bytes": len(content),
-            "sha256": hashlib.sha256(content).hexdigest(),
-        },
+    return measured(answers) | {"model": _facts_of(Path(model))}
+
+
+def _facts_of(model: Path) -> dict[str, Any]:
+    content = model.read_bytes()
+    return {
+        "file": model.name,
+        "bytes": len(content),
+        "sha256": hashlib.sha256(content).hexdigest(),
     }
 
 
@@ -137,7 +146,11 @@ def refuse_training_recordings(model: Path, test: Sequence[Recording]) -> None:
     if path is None:
         return
     record = read_split(path)
-    for part, deed in (("train", "trained on"), ("validation", "used for choosing the model")):
+    for part, deed in (
+        ("train", "trained on"),
+        ("extra", "trained on"),
+        ("validation", "used for choosing the model"),
+    ):
         seen = set(record[part])
         if both := [recording.name for recording in test if recording.name in seen]:
             raise EvaluateError(
@@ -146,102 +159,24 @@ def refuse_training_recordings(model: Path, test: Sequence[Recording]) -> None:
             )
 
 
-def markdown(report: dict[str, Any]) -> str:
-    """The figures as Markdown tables. Percentages carry one decimal."""
-    spread = report["intervals"]
-    lines = [
-        f"# {report['model']['file']} on {report['corpus']['name']}, split {report['split']}",
-        "",
-        f"{report['count']} recordings"
-        + f", {report['silent']} of them answered as silence (counted as wrong)"
-        * bool(report["silent"])
-        + f"; {report['left_out']} left out" * bool(report["left_out"])
-        + f". Intervals: 95 %, bootstrap over {spread['units']} {spread['over']}.",
-        "",
-        "| figure | value | 95 % interval |",
-        "|---|---:|---:|",
-    ]
-    shown = {
-        "accuracy": "accuracy",
-        "weighted_f1": "weighted F1",
-        "macro_f1": "macro F1",
-        "uar": "UAR",
-        "ece": "ECE (15 bins)",
-    }
-    if "temperature" in report:
-        shown["ece_unscaled"] = f"ECE without temperature {report['temperature']:.2f}"
-    for key, name in shown.items():
-        low_high = spread.get(key)
-        interval = "–".join(_percent(end) for end in low_high) if low_high else ""
-        lines.append(f"| {name} | {_percent(report[key])} | {interval} |")
-    if "folds" in report:
-        lines += _folds_table(report["folds"])
-    lines += [
-        "",
-        "| emotion | recordings | precision | recall | F1 | accuracy |",
-        "|---|---:|---:|---:|---:|---:|",
-    ]
-    for label, row in report["classes"].items():
-        cells = (_percent(row[key]) for key in ("precision", "recall", "f1", "accuracy"))
-        lines.append(f"| {label} | {row['count']} | {' | '.join(cells)} |")
-    if report["slices"]:
-        lines += ["", "| slice | recordings | accuracy | UAR |", "|---|---:|---:|---:|"]
-    for trait, values in report["slices"].items():
-        for value, row in values.items():
-            shares = f"{_percent(row['accuracy'])} | {_percent(row['uar'])}"
-            lines.append(f"| {trait}: {value} | {row['count']} | {shares} |")
-    lines += ["", "| answered from confidence | recordings | accuracy |", "|---:|---:|---:|"]
-    for row in report["coverage"]:
-        if row["threshold"] in SHOWN_THRESHOLDS:
-            shares = f"{_percent(row['coverage'])} | {_percent(row['accuracy'])}"
-            lines.append(f"| {row['threshold']:g} | {shares} |")
-    if "robust" in report:
-        lines += _robust_table(report["robust"])
-    return "\n".join(lines) + "\n"
-
-
-def _folds_table(folds: dict[str, Any]) -> list[str]:
-    keys = ("accuracy", "weighted_f1", "macro_f1", "uar", "ece")
-    lines = [
-        "",
-        "| fold | recordings | accuracy | weighted F1 | macro F1 | UAR | ECE |",
-        "|---|---:|---:|---:|---:|---:|---:|",
-    ]
-    for name, row in folds["runs"].items():
-        lines.append(
-            f"| {name} | {row['count']} | {' | '.join(_percent(row.get(key)) for key in keys)} |"
-        )
-    for name in ("mean", "sd"):
-        cells = " | ".join(_percent(folds[name].get(key)) for key in keys)
-        lines.append(f"| {name} | | {cells} |")
-    return lines
-
-
-def _robust_table(robust: dict[str, Any]) -> list[str]:
-    """Accuracy under each condition; losses are in points, percentages of all recordings."""
-    lines = [
-        "",
-        "| condition | accuracy | UAR | weighted F1 | accuracy lost, points |",
-        "|---|---:|---:|---:|---:|",
-    ]
-    for name, row in robust.items():
-        if isinstance(row, dict):
-            cells = " | ".join(_percent(row[key]) for key in ("accuracy", "uar", "weighted_f1"))
-            lines.append(f"| {name} | {cells} | {100 * row['loss']:.1f} |")
-    return [
-        *lines,
-        f"| mean of all | | | | {100 * robust['mean_loss']:.1f} |",
-        f"| larger of ±10 dB | | | | {100 * robust['gain_loss']:.1f} |",
-    ]
-
-
 def main(arguments: Sequence[str] | None = None) -> int:
     """The command; returns its exit status."""
-    options = _parser().parse_args(arguments)
+    parser = _parser()
+    options = parser.parse_args(arguments)
+    if wrong := _misfit(options):
+        parser.error(wrong)
     try:
+        if options.unlabelled:
+            unusable = unlabelled.answer(
+                options.model, options.unlabelled, options.out, threads=options.threads
+            )
+            return 1 if unusable else 0
         report = _evaluate(options)
     except (CorpusError, EvaluateError, ModelError) as error:
         print(error, file=sys.stderr)
+        return 1
+    except BrokenPipeError:  # the reader of the answers has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
@@ -254,21 +189,41 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     labels = EmotionClassifier(options.model, threads=options.threads).labels
     corpus = load_corpus(options.data, strict=options.strict, labels=labels)
     split, test = choose_test(corpus, options.split)
-    refuse_training_recordings(options.model, test)
+    models = [options.model, *filter(None, [options.against])]
+    for model in models:
+        refuse_training_recordings(model, test)
     known = facts(options.data, corpus, split, len(test))
     stem = f"{options.model.stem}-{split.replace(':', '-')}"
     out = options.out or options.model.parent / stem
     refuse_out(out, known, options.model.name)
-    answers = run(
-        options.model,
-        test,
-        threads=options.threads,
-        strict=options.strict,
-        pool=babble_pool(corpus) if options.robust else None,
-        jobs=options.jobs,
+    pool = babble_pool(corpus) if options.robust else None
+    hear = partial(
+        run, recordings=test, threads=options.threads, strict=options.strict, jobs=options.jobs
     )
+    other = hear(options.against) if options.against else None
+    answers = hear(options.model, pool=pool)
     report = known | figures(options.model, answers)
-    write(out, report, answers)
+    also: list[Callable[[Path], object]] = []
+    pair = None
+    if other is not None:
+        pair = this, other = paired.aligned(answers, other)
+        report["against"] = {
+            "names": paired.names(options.model, options.against),
+            "model": _facts_of(options.against),
+            **paired.compare(this, other),
+        }
+        also.append(lambda folder: paired.write_differences(this, other, folder / DIFFERENCES))
+    if options.report:
+        page = model_report.build(
+            report,
+            answers,
+            latency.measure(options.model, answers.recordings),
+            pair=pair,
+            embed_audio=options.embed_audio,
+            unchecked=[path.name for path in models if of_run(path, "split.json") is None],
+        )
+        also.append(lambda folder: page.write(folder / REPORT))
+    write(out, report, answers, also=also)
     print(f"written to {out}", file=sys.stderr)
     return report
 
@@ -294,7 +249,14 @@ def facts(data: str, corpus: Sequence[Recording], split: str, test: int) -> dict
     }
 
 
-def write(out: Path, report: dict[str, Any], answers: Answers, *, predictions: bool = True) -> None:
+def write(
+    out: Path,
+    report: dict[str, Any],
+    answers: Answers,
+    *,
+    predictions: bool = True,
+    also: Sequence[Callable[[Path], object]] = (),
+) -> None:
     """Write the folder of an evaluation, complete or not at all.
 
     Args:
@@ -302,6 +264,7 @@ def write(out: Path, report: dict[str, Any], answers: Answers, *, predictions: b
         report: What :func:`facts` and :func:`figures` return.
         answers: What was measured.
         predictions: Whether to list every recording with its answer.
+        also: Write further files into the folder that they are given.
     """
     with replacing(out) as new:
         (new / "metrics.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
@@ -312,29 +275,13 @@ def write(out: Path, report: dict[str, Any], answers: Answers, *, predictions: b
             f"{report['corpus']['name']}, split {report['split']}: "
             f"{report['count']} recordings, accuracy {report['accuracy']:.1%}"
         )
-        matrix = report["confusion"]
-        plots.confusion_matrix(
-            matrix["counts"], matrix["truth"], matrix["answer"], new / "confusion.png", title=title
-        )
-        plots.coverage(
-            report["coverage"], new / "coverage.png", title=title, marked=SHOWN_THRESHOLDS[1:]
-        )
-
-
-@contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder beside ``folder`` to be filled, which takes its place where that succeeds."""
-    folder.parent.mkdir(parents=True, exist_ok=True)
-    aside = Path(tempfile.mkdtemp(prefix=f".{folder.name}-", dir=folder.parent))
-    try:
-        new = aside / "new"
-        new.mkdir()
-        yield new
-        if folder.exists():
-            folder.rename(aside / "old")
-        new.rename(folder)
-    finally:
-        shutil.rmtree(aside, ignore_errors=True)
+        counts, truth, answer = (report["confusion"][key] for key in ("counts", "truth", "answer"))
+        matrix = plots.confusion_matrix(counts, truth, answer, title=title)
+        plots.save(matrix, new / "confusion.png")
+        curve = plots.coverage(report["coverage"], title=title, marked=SHOWN_THRESHOLDS[1:])
+        plots.save(curve, new / "coverage.png")
+        for write_further in also:
+            write_further(new)
 
 
 def _write_predictions(path: Path, answers: Answers) -> None:
@@ -369,7 +316,7 @@ def refuse_out(out: Path, known: dict[str, Any], model: str) -> None:
     held = {path.name for path in out.iterdir()}
     if not held:
         return
-    if "metrics.json" not in held or not held <= set(OUTPUTS):
+    if "metrics.json" not in held or not held <= {*OUTPUTS, REPORT, DIFFERENCES}:
         raise EvaluateError(f"{out}: holds files that are no evaluation; give another --out")
     try:
         old = json.loads((out / "metrics.json").read_text(encoding="utf-8"))
@@ -386,20 +333,23 @@ def refuse_out(out: Path, known: dict[str, Any], model: str) -> None:
 def read_split(path: Path) -> dict[str, Any]:
     """The name of a run's split, and the names of its recordings by part.
 
-    Unlike :func:`ser_tf.splits.read_split` it asks for no corpus, for the one that a model learnt
-    from need not be at hand.
+    The parts are ``"train"``, ``"validation"``, ``"test"``, and ``"extra"``: all of the further
+    corpora that were learnt from. Unlike :func:`ser_tf.splits.read_split` it asks for no corpus,
+    for the one that a model learnt from need not be at hand.
 
     Raises:
         EvaluateError: The file cannot be read or is no split.
     """
     try:
         record = json.loads(path.read_text(encoding="utf-8"))
+        extra = [name for names in record.get("extra", {}).values() for name in names]
+        parts = {part: record[part] for part in ("train", "validation", "test")} | {"extra": extra}
         return {"name": str(record["name"])} | {
-            part: [str(name) for name in record[part]] for part in ("train", "validation", "test")
+            part: [str(name) for name in names] for part, names in parts.items()
         }
     except OSError as error:
         raise EvaluateError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError):
+    except (ValueError, KeyError, TypeError, AttributeError):
         raise EvaluateError(
             f"{path}: is not the split.json of a run (name, train, validation, test)"
         ) from None
@@ -410,10 +360,6 @@ def _corpus_name(data: str) -> str:
     return path.resolve().parent.name if path.suffix == ".csv" else path.name or path.resolve().name
 
 
-def _percent(share: float | None) -> str:
-    return "–" if share is None else f"{100 * share:.1f} %"
-
-
 def at_least_one(text: str) -> int:
     """The value of an option that counts something; a ValueError makes it a usage error."""
     number = int(text)
@@ -422,9 +368,22 @@ def at_least_one(text: str) -> int:
     return number
 
 
+def _misfit(options: argparse.Namespace) -> str | None:
+    """What makes no sense together."""
+    if options.unlabelled:
+        measuring = ("report", "embed_audio", "against", "robust", "strict", "json")
+        named = [f"--{name.replace('_', '-')}" for name in measuring if getattr(options, name)]
+        named += ["--split"] * (options.split != SPLIT) + ["--jobs"] * (options.jobs != 1)
+        return f"argument {named[0]}: not with --unlabelled" if named else None
+    if options.embed_audio and not options.report:
+        return "argument --embed-audio: only with --report"
+    return None
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="python -m ser_tf.evaluate",
+        usage="%(prog)s --model FILE [--data DATA | --unlabelled FOLDER] [options]",
         description="Run an exported model on the test part of a split and write its figures.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
@@ -432,21 +391,40 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument(
         "--model", type=Path, required=True, metavar="FILE", help="the .tflite file"
     )
-    parser.add_argument(
+    source = parser.add_mutually_exclusive_group()
+    source.add_argument(
         "--data",
         default="synthetic",
         help="a folder, a CSV, download, or synthetic (default)",
     )
+    source.add_argument(
+        "--unlabelled",
+        type=Path,
+        metavar="FOLDER",
+        help="measure nothing: answer these recordings, as CSV",
+    )
     parser.add_argument(
         "--split",
-        default="common",
+        default=SPLIT,
         help="common (default), actors:K, a run's split.json, or elsewhere: all of a new corpus",
     )
     parser.add_argument(
-        "--out", type=Path, metavar="DIR", help="default: MODEL-SPLIT/ beside the model"
+        "--out",
+        type=Path,
+        metavar="DIR",
+        help="default: MODEL-SPLIT/ beside the model; a CSV with --unlabelled (default: printed)",
     )
     parser.add_argument(
         "--robust", action="store_true", help="also under noise, echo, codecs and other levels"
+    )
+    parser.add_argument(
+        "--report", action="store_true", help="also a page to read: DIR/report/index.html"
+    )
+    parser.add_argument(
+        "--embed-audio", action="store_true", help="with --report: players of the worst mistakes"
+    )
+    parser.add_argument(
+        "--against", type=Path, metavar="FILE", help="another model on the same recordings"
     )
     parser.add_argument(
         "--jobs", type=at_least_one, default=1, metavar="N", help="processes; default: 1"

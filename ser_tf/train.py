@@ -13,123 +13,17 @@ from typing import Any
 
 import keras
 import numpy as np
-import scipy.optimize
-import scipy.special
 import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
-from ser_tf import models, pipeline
-from ser_tf.config import Config, ConfigError, FrontendConfig, TrainConfig, read_config, updated
+from ser_tf import finetune, fitting, models, origin, pipeline
+from ser_tf.config import Config, ConfigError, TrainConfig, read_config, updated
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
 from ser_tf.emotions import EMOTIONS
+from ser_tf.origin import Origin
 from ser_tf.runs import Run, RunError
 from ser_tf.splits import Split, make_split, read_split, write_split
-
-
-def class_weights(shares: np.ndarray, exponent: float) -> np.ndarray:
-    """Weights against class imbalance: ``(1 / (classes * share)) ** exponent``, one on average.
-
-    Args:
-        shares: Share of each class in what is learnt from, float ``(classes,)``, sum 1; a class
-            that does not occur gets weight 1.
-        exponent: 0 leaves all alike, 1 is scikit-learn's ``class_weight="balanced"``.
-
-    Returns:
-        float64 ``(classes,)``.
-    """
-    present = shares > 0
-    weights = np.ones(len(shares))
-    weights[present] = (1 / (len(shares) * shares[present])) ** exponent
-    return weights / np.sum(shares * weights)
-
-
-def class_shares(corpora: Sequence[np.ndarray], counts: Sequence[int], classes: int) -> np.ndarray:
-    """Share of each class in batches that hold ``counts`` recordings of the corpora.
-
-    Args:
-        corpora: Labels of each corpus, int ``(recordings,)``.
-        counts: Recordings of each in a batch.
-        classes: How many there are.
-    """
-    of_each = [np.bincount(labels, minlength=classes) / len(labels) for labels in corpora]
-    return np.average(of_each, axis=0, weights=counts)
-
-
-def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
-    """The temperature that makes held-out recordings most likely.
-
-    Args:
-        logits: float ``(recordings, classes)``.
-        labels: int ``(recordings,)``.
-    """
-
-    def negative_log_likelihood(log_temperature: float) -> float:
-        scaled = scipy.special.log_softmax(logits / np.exp(log_temperature), axis=1)
-        return -float(np.mean(scaled[np.arange(len(labels)), labels]))
-
-    found = scipy.optimize.minimize_scalar(
-        negative_log_likelihood, bounds=(np.log(0.1), np.log(10.0)), method="bounded"
-    )
-    return float(np.exp(found.x))
-
-
-def set_statistics(
-    features: keras.Sequential, shards: pipeline.Shards, config: FrontendConfig
-) -> None:
-    """Give the ``Standardise`` layer the statistics of every feature over the shards.
-
-    What a feature is divided by lies between the root mean square of all deviations and its own:
-    ``rms ** (1 - whitening) * own ** whitening``. High coefficients carry less than low ones, and
-    bringing all of them to the same deviation blows up what is mostly noise (docs/experiments.md).
-    """
-    log_mel = models.LogMelSpectrogram(floor_db=config.floor_db)
-    cepstrum, standardise = features.layers
-
-    @tf.function
-    def moments(waveform: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        values = tf.cast(cepstrum(log_mel(waveform)), tf.float64)
-        return tf.reduce_sum(values, (0, 1)), tf.reduce_sum(tf.square(values), (0, 1))
-
-    total = square = 0.0
-    frames = 0
-    for waveform, _ in pipeline.waveforms(shards, 32):
-        added, added_square = moments(waveform)
-        total, square = total + added.numpy(), square + added_square.numpy()
-        frames += waveform.shape[0] * models.N_FRAMES
-    mean = total / frames
-    variance = np.maximum(square / frames - mean**2, 0)
-    share = config.whitening
-    scale = np.sqrt(variance**share * variance.mean() ** (1 - share))
-    standardise.set_statistics(mean, scale)
-
-
-def compiled_body(config: Config, classes: int, steps: int) -> keras.Model:
-    """The trained layers with loss, optimiser and schedule, ready for ``fit``."""
-    train = config.train
-    body = models.build_body(config.model, config.frontend, classes)
-    schedule = keras.optimizers.schedules.CosineDecay(
-        initial_learning_rate=0.0,
-        decay_steps=round(steps * (1 - train.warmup)),
-        warmup_target=train.learning_rate,
-        warmup_steps=round(steps * train.warmup),
-    )
-    optimizer = keras.optimizers.AdamW(
-        schedule,
-        weight_decay=train.weight_decay,
-        use_ema=train.averaging > 0,
-        ema_momentum=1 - 1 / max(2.0, train.averaging * steps),
-    )
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    body.compile(
-        optimizer=optimizer,
-        loss=keras.losses.CategoricalCrossentropy(True, train.label_smoothing),
-        metrics=[keras.metrics.CategoricalAccuracy(name="accuracy")],
-        # XLA is slower than the plain kernels on processors, and compiles for a minute.
-        jit_compile=bool(tf.config.list_physical_devices("GPU")),
-    )
-    body.optimizer.build(body.trainable_variables)
-    return body
 
 
 class Keeper(keras.callbacks.Callback):
@@ -159,6 +53,8 @@ def train(
     split: Split,
     extra: Sequence[Sequence[Recording]] = (),
     *,
+    labels: Sequence[str] = EMOTIONS,
+    start: finetune.Start | None = None,
     cache: str,
     strict: bool = False,
 ) -> Path:
@@ -169,6 +65,8 @@ def train(
         run: The folder, locked by the caller.
         split: What to learn from and what to watch; already written to the folder.
         extra: Further corpora to learn from.
+        labels: What the model shall answer with.
+        start: A model to go on from, instead of from nothing.
         cache: Folder for decoded recordings.
         strict: Make every damaged recording an error.
 
@@ -182,8 +80,10 @@ def train(
     """
     settings = config.train
     shards = pipeline.prepare(
-        split.train, EMOTIONS, cache, title="decoding training side", strict=strict
+        split.train, labels, cache, title="decoding training side", strict=strict
     )
+    if start:
+        settings = finetune.for_clips(settings, len(shards.labels))
     counts = pipeline.batch_counts(1 + len(extra), settings.batch_size, settings.extra_share)
     steps_per_epoch = len(shards.labels) // counts[0]
     if not steps_per_epoch:
@@ -191,15 +91,16 @@ def train(
             f"{len(shards.labels)} training recordings do not fill one batch of"
             f" {counts[0]}; give a smaller --batch-size"
         )
+    steps = steps_per_epoch * settings.epochs
     further = [
-        pipeline.prepare(recordings, EMOTIONS, cache, title="decoding extra", strict=strict)
+        pipeline.prepare(recordings, labels, cache, title="decoding extra", strict=strict)
         for recordings in extra
     ]
     floor_db = config.frontend.floor_db
     corpora = [
         pipeline.spectrograms(part, config.augment, floor_db, cache) for part in (shards, *further)
     ]
-    shares = class_shares([corpus.labels for corpus in corpora], counts, len(EMOTIONS))
+    shares = fitting.class_shares([corpus.labels for corpus in corpora], counts, len(labels))
 
     keras.utils.set_random_seed(settings.seed)
     keras.mixed_precision.set_global_policy("float32")
@@ -208,22 +109,29 @@ def train(
         keras.mixed_precision.set_global_policy("mixed_bfloat16")
     strategy = tf.distribute.MirroredStrategy() if settings.strategy == "mirrored" else None
     with strategy.scope() if strategy else contextlib.nullcontext():
-        body = compiled_body(config, len(EMOTIONS), steps_per_epoch * settings.epochs)
-    state = [*features.variables, *body.variables, *body.optimizer.variables]
+        body = models.build_body(config.model, config.frontend, len(labels))
+        network, optimizer = body, keras.optimizers.AdamW
+        if start:
+            start.hand_over(features, body, labels)
+            network = finetune.FrozenStatistics(body, config.model.dropout)
+            if not set(labels) <= set(start.origin.labels):
+                optimizer = finetune.FastHeadAdamW
+        fitting.compiled(network, settings, steps, optimizer)
+    state = [*features.variables, *network.variables, *network.optimizer.variables]
     done = 0
     if run.state.exists():
         done = run.load_state(state)
-    else:
-        set_statistics(features, shards, config.frontend)
+    elif not start:
+        fitting.set_statistics(features, shards, config.frontend)
     run.keep_history(done)
 
-    validation, validation_steps = None, None
+    held_out, validation, validation_steps = None, None, None
     if split.validation:
         held_out = pipeline.prepare(
-            split.validation, EMOTIONS, cache, title="decoding validation", strict=strict
+            split.validation, labels, cache, title="decoding validation", strict=strict
         )
         validation = pipeline.plain_batches(
-            held_out, settings.batch_size, features, len(EMOTIONS), floor_db
+            held_out, settings.batch_size, features, len(labels), floor_db
         )
         validation_steps = -(-len(held_out.labels) // settings.batch_size)
     callbacks: list[keras.callbacks.Callback] = [
@@ -238,7 +146,7 @@ def train(
         corpora,
         settings.batch_size,
         features,
-        class_weights(shares, settings.class_weight),
+        fitting.class_weights(shares, settings.class_weight),
         config.augment,
         floor_db=floor_db,
         seed=settings.seed,
@@ -246,7 +154,7 @@ def train(
         first_epoch=done,
     )
     if done < settings.epochs:
-        body.fit(
+        network.fit(
             batches,
             epochs=settings.epochs,
             initial_epoch=done,
@@ -258,43 +166,62 @@ def train(
             verbose=0,
         )
     elif settings.averaging:
-        body.optimizer.finalize_variable_values(body.trainable_weights)
+        network.optimizer.finalize_variable_values(network.trainable_weights)
     link_example(run, split.test or split.train)
-    return _finish(config, run, features, body, validation, steps_per_epoch * settings.epochs)
+    corpora_of = origin.corpora_of(config, split.train)
+    known = Origin(tuple(labels), (start.origin.corpora if start else ()) + corpora_of, config)
+    return _finish(run, known, steps, features, body, held_out, start)
 
 
 def _finish(
-    config: Config,
     run: Run,
+    known: Origin,
+    steps: int,
     features: keras.Sequential,
     body: keras.Model,
-    validation: tf.data.Dataset | None,
-    steps: int,
+    held_out: pipeline.Shards | None,
+    start: finetune.Start | None,
 ) -> Path:
     """Fit the temperature and write the whole graph in float32."""
+    config = known.config
     keras.mixed_precision.set_global_policy("float32")
-    plain = models.build_body(config.model, config.frontend, len(EMOTIONS))
-    plain.set_weights(body.get_weights())
+    plain = models.build_body(config.model, config.frontend, len(known.labels))
     model = models.assemble(config.frontend, features, plain)
     facts: dict[str, Any] = {
         "parameters": plain.count_params(),
         "epochs": config.train.epochs,
         "steps": steps,
     }
-    if validation is not None:
-        batches = [(plain(x, training=False).numpy(), y.numpy()) for x, y in validation]
-        logits = np.concatenate([x for x, _ in batches])
-        truth = np.concatenate([y for _, y in batches]).argmax(axis=1)
-        temperature = fit_temperature(logits, truth)
-        model.get_layer("temperature").set_temperature(temperature)
-        facts["temperature"] = temperature
+    least = 1
+    if start:
+        facts["temperature"] = start.temperature
+        least = finetune.LEAST_FOR_TEMPERATURE
+        start.hand_over(features, plain, known.labels)
+        if held_out and set(known.labels) <= set(start.origin.labels):
+            facts["validation_accuracy_before"] = _accuracy(*_logits(model, held_out))
+    plain.set_weights(body.get_weights())
+    if held_out:
+        logits, truth = _logits(model, held_out)
         facts["validation_recordings"] = len(truth)
-        facts["validation_accuracy"] = float(np.mean(logits.argmax(axis=1) == truth))
-    aside = run.folder / "model.part.keras"
-    model.save(aside)
-    aside.replace(run.model)
+        facts["validation_accuracy"] = _accuracy(logits, truth)
+        if len(truth) >= least:
+            facts["temperature"] = fitting.fit_temperature(logits, truth)
+    model.get_layer("temperature").set_temperature(facts.get("temperature", 1.0))
+    origin.save(model, known, run.model)
     run.metrics.write_text(json.dumps(facts, indent=2) + "\n")
     return run.model
+
+
+def _logits(model: keras.Model, shards: pipeline.Shards) -> tuple[np.ndarray, np.ndarray]:
+    """What is divided by the temperature, float32 ``(recordings, classes)``, and the labels."""
+    answering = keras.Model(model.input, model.get_layer("temperature").input)
+    pairs = [(answering(x, training=False).numpy(), y) for x, y in pipeline.waveforms(shards, 32)]
+    logits, truth = zip(*pairs, strict=True)
+    return np.concatenate(logits), np.concatenate(truth)
+
+
+def _accuracy(logits: np.ndarray, truth: np.ndarray) -> float:
+    return float(np.mean(logits.argmax(axis=1) == truth))
 
 
 def link_example(run: Run, recordings: Sequence[Recording]) -> None:
@@ -311,11 +238,13 @@ def _parser() -> argparse.ArgumentParser:
         description="Train a speech-emotion model and keep the run in one folder.",
         epilog="""commonest calls:
   python -m ser_tf.train --data /path/to/ravdess --out runs/mine
+  python -m ser_tf.train --from export/ser.keras --data my_clips/
   python -m ser_tf.train --out runs/mine --resume""",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
     add("--data", help="RAVDESS folder, folder of label/clip.wav, CSV, synthetic, or download")
+    add("--from", dest="start", type=Path, metavar="MODEL", help="fine-tune this .keras model")
     add("--extra", nargs="+", metavar="DATA", help="further corpora, all of which are learnt from")
     add("--split", help="common, actors:K (fold K of five, from 0) or all")
     add("--out", type=Path, metavar="RUN", help="folder of the run (default: runs/<time>)")
@@ -331,8 +260,10 @@ def _parser() -> argparse.ArgumentParser:
     return parser
 
 
-def _settings(args: argparse.Namespace) -> Config:
-    config = read_config(args.config) if args.config else Config()
+def _settings(args: argparse.Namespace, start: finetune.Start | None) -> Config:
+    config = start.config if start else Config()
+    if args.config:
+        config = read_config(args.config, config)
     named = ("data", "extra", "split")
     top = {name: getattr(args, name) for name in named if getattr(args, name)}
     known = {field.name for field in dataclasses.fields(TrainConfig)}
@@ -347,6 +278,8 @@ def _settings(args: argparse.Namespace) -> Config:
             raise ConfigError(f"{name} must be above zero, not {getattr(config.train, name)}")
     if config.model.name not in models.MODELS:
         raise ConfigError(f"no model {config.model.name!r}; there are: {', '.join(models.MODELS)}")
+    if start:
+        finetune.check_settings(config, start)
     return config
 
 
@@ -359,32 +292,49 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     if args.resume and not args.out:
         parser.error("--resume needs the run's folder in --out")
+    if args.start and args.resume:
+        parser.error("--from begins a new run; --resume goes on with one as it is")
+    if args.start and not args.data:
+        parser.error("--from needs the clips to learn from in --data")
     run: Run | None = None
     try:
         if args.resume:
             run = Run.existing(args.out)
             args.config = args.config or run.config
-        config = _settings(args)
+            if (run.folder / finetune.START).exists():
+                args.start = run.folder / finetune.START
+        start = finetune.load(args.start) if args.start else None
+        config = _settings(args, start)
         if run and config != read_config(run.config):
             raise RunError(f"{run.folder}: was started with other settings; resume it as it is")
-        recordings = load_corpus(config.data, strict=args.strict)
-        extra = [load_corpus(data, strict=args.strict) for data in config.extra]
+        if start:
+            known = start.origin.labels
+            recordings = finetune.own_clips(config.data, known, strict=args.strict)
+        else:
+            recordings = load_corpus(config.data, strict=args.strict)
         if run:
             split = read_split(run.split, recordings)
         else:
-            split = make_split(
-                recordings,
-                config.split,
-                validation=config.train.validation,
-                seed=config.train.seed,
-            )
+            deal = finetune.make_split_of_few if start else make_split
+            share, seed = config.train.validation, config.train.seed
+            split = deal(recordings, config.split, validation=share, seed=seed)
+        labels: Sequence[str] = EMOTIONS
+        if start:
+            clips = [*split.train, *split.validation, *split.test]
+            labels = finetune.labels_of(clips, known)
+            print(finetune.summary(clips, labels, known), file=sys.stderr)
+        extra = [load_corpus(data, strict=args.strict, labels=labels) for data in config.extra]
+        if not run:
             run = Run.create(args.out)
             names = [Path(data).name for data in config.extra]
             write_split(split, run.split, dict(zip(names, extra, strict=True)))
+            if start:
+                start.save(run.folder / finetune.START)
             config.write(run.config)
         with run.locked():
             print(f"run folder: {run.folder}", file=sys.stderr)
-            model = train(config, run, split, extra, cache=args.cache, strict=args.strict)
+            options = {"cache": args.cache, "strict": args.strict}
+            model = train(config, run, split, extra, labels=labels, start=start, **options)
     except (ConfigError, CorpusError, RunError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         if run and not args.resume and not run.state.exists():
@@ -396,9 +346,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         return 130
     facts = json.loads(run.metrics.read_text())
     if "validation_accuracy" in facts:
+        before = facts.get("validation_accuracy_before")
         print(
             f"validation: {facts['validation_accuracy']:.1%} of"
             f" {facts['validation_recordings']} recordings"
+            + (f" ({before:.1%} before)" if before is not None else "")
         )
     print(f"model: {model}")
     return 0

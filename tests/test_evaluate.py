@@ -300,6 +300,15 @@ def test_a_recording_the_model_was_chosen_by_is_refused(run_folder, corpus, caps
     assert "used for choosing the model" in capsys.readouterr().err
 
 
+def test_a_recording_of_a_further_corpus_learnt_from_is_refused(run_folder, corpus, capsys):
+    split = json.loads((run_folder / "split.json").read_text())
+    extra = {"tones": split["test"][:2]}
+    (run_folder / "split.json").write_text(json.dumps(split | {"extra": extra}))
+    model = run_folder / "export" / "ser_int8.tflite"
+    assert command("--model", model, "--data", corpus) == 1
+    assert "these 2 of the 6 test recordings were trained on" in capsys.readouterr().err
+
+
 def test_an_earlier_evaluation_is_replaced(tmp_path, corpus, stub):
     out = tmp_path / "out"
     arguments = ("--model", stub, "--data", corpus, "--out", out)

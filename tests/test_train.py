@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from ser_tf import models, pipeline, train
+from ser_tf import fitting, models, pipeline, train
 from ser_tf.config import Config, ConfigError, FrontendConfig, read_config
 from ser_tf.corpora import load_corpus
 from ser_tf.emotions import EMOTIONS
@@ -217,7 +217,7 @@ def test_whitening_brings_features_to_the_same_deviation(
     shards = pipeline.prepare(split.train, EMOTIONS, str(cache))
     config = FrontendConfig(whitening=whitening)
     features = models.build_features(config)
-    train.set_statistics(features, shards, config)
+    fitting.set_statistics(features, shards, config)
     log_mel = models.LogMelSpectrogram(floor_db=config.floor_db)
     cepstrum = features.layers[0]
     waveforms = [waveform for waveform, _ in pipeline.waveforms(shards, 32)]
@@ -229,15 +229,15 @@ def test_whitening_brings_features_to_the_same_deviation(
 
 def test_rare_classes_weigh_more_and_the_mean_weight_is_one() -> None:
     shares = np.array([0.75, 0.25, 0.0])
-    weights = train.class_weights(shares, 0.5)
+    weights = fitting.class_weights(shares, 0.5)
     assert weights[1] / weights[0] == pytest.approx(3**0.5)
     assert np.sum(weights * shares) == pytest.approx(1)
-    assert train.class_weights(shares, 0.0) == pytest.approx([1, 1, 1])
+    assert fitting.class_weights(shares, 0.0) == pytest.approx([1, 1, 1])
 
 
 def test_shares_of_classes_are_those_of_a_batch() -> None:
     corpora = [np.array([0, 0, 0, 1]), np.array([2] * 100)]
-    assert train.class_shares(corpora, [24, 8], 4) == pytest.approx([9 / 16, 3 / 16, 1 / 4, 0])
+    assert fitting.class_shares(corpora, [24, 8], 4) == pytest.approx([9 / 16, 3 / 16, 1 / 4, 0])
 
 
 def test_further_corpora_are_learnt_from_and_named(
@@ -264,10 +264,10 @@ def test_the_temperature_undoes_overconfidence() -> None:
     logits = generator.normal(size=(4000, 8))
     probabilities = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
     labels = np.array([generator.choice(8, p=row) for row in probabilities])
-    assert train.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
+    assert fitting.fit_temperature(3 * logits, labels) == pytest.approx(3, rel=0.1)
 
 
 @pytest.mark.parametrize("steps", [40, 400, 11_000])
 def test_averaged_weights_forget_the_initial_ones(steps: int) -> None:
-    optimizer = train.compiled_body(Config(), 8, steps).optimizer
+    optimizer = fitting.compiled_body(Config(), 8, steps).optimizer
     assert optimizer.ema_momentum**steps < 1e-6
