@@ -44,7 +44,7 @@ test -e $(@D)/config.toml && set -- --resume || set -- --data "$(DATA)" --seed $
 endef
 
 $(RUNS)/common/model.keras: | .venv/installed
-	$(call learn,--split common)
+	$(call learn,--split common --config export/familiar.toml)
 $(RUNS)/common-extra/model.keras: | .venv/installed
 	$(call learn,--split common --config export/strangers.toml --extra $(EXTRA))
 $(RUNS)/actors-%/model.keras: | .venv/installed

@@ -20,7 +20,6 @@ SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 PROTOCOLS = {
     "common": "`common`: random 80/20, the same voices on both sides",
-    "common-extra": "the same, nEMO and EmoSpeech learnt from too",
     "actors": "`actors`: voices never heard, {folds}",
     "actors-speech": "`actors-speech`: the same, speech alone",
 }
@@ -32,7 +31,6 @@ FIGURES = {
     "UAR": "uar",
     "ECE": "ece",
 }
-SEED_FIGURES = {"accuracy": "accuracy", "weighted_f1": "weighted F1", "uar": "UAR", "ece": "ECE"}
 THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.9)
 ELSEWHERE = {
     "nemo": "nEMO: Polish, acted, six emotions",
@@ -166,18 +164,6 @@ def coverage() -> str:
     return _table(["`--min-confidence`", *header], rows)
 
 
-def seeds() -> str:
-    """Every figure that was made of a second training too, and the mean of both."""
-    rows = []
-    for path in sorted(METRICS.glob("seed1/*")):
-        both = [_metrics(path.name), _metrics(f"seed1/{path.name}")]
-        for key, words in SEED_FIGURES.items():
-            values = [report[key] for report in both]
-            cells = map(_percent, [*values, sum(values) / len(values)])
-            rows.append([f"`{path.name}`: {words}", *cells])
-    return _table(["", "seed 0", "seed 1", "mean"], rows)
-
-
 def elsewhere() -> str:
     """Corpora that a model has learnt nothing from: RAVDESS alone, and with the other one."""
     rows = []
@@ -217,7 +203,6 @@ SECTIONS: dict[str, Callable[[], str]] = {
     for function in (
         summary,
         protocols,
-        seeds,
         folds,
         classes,
         slices,
