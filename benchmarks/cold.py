@@ -12,13 +12,19 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 
 COMMAND = Path(__file__).resolve().parent.parent / "edge" / "run.py"
 
 
-def measure(recording: str, model: str | None = None) -> tuple[float, float]:
-    """Answer one recording in a fresh process of this interpreter.
+def edge_command(recording: str, model: str | None = None) -> list[str]:
+    """``edge/run.py`` on one recording, in this interpreter."""
+    return [sys.executable, str(COMMAND), *(["--model", model] if model else []), recording]
+
+
+def measure(command: Sequence[str]) -> tuple[float, float]:
+    """Run a command in a fresh process.
 
     Returns:
         Wall time in seconds and peak resident memory in MB (10^6 bytes).
@@ -26,16 +32,23 @@ def measure(recording: str, model: str | None = None) -> tuple[float, float]:
     Raises:
         subprocess.CalledProcessError: The command failed; what it said is on standard error.
     """
-    command = [sys.executable, str(COMMAND), *(["--model", model] if model else []), recording]
     start = time.perf_counter()
-    process = subprocess.Popen(command, stdout=subprocess.DEVNULL)
+    megabytes = ended(subprocess.Popen(command, stdout=subprocess.DEVNULL))
+    return time.perf_counter() - start, megabytes
+
+
+def ended(process: subprocess.Popen) -> float:
+    """Wait for a process; its peak resident memory in MB.
+
+    Raises:
+        subprocess.CalledProcessError: It failed.
+    """
     _, status, usage = os.wait4(process.pid, 0)  # tells the memory of this very process
-    seconds = time.perf_counter() - start
     process.returncode = os.waitstatus_to_exitcode(status)
     if process.returncode:
-        raise subprocess.CalledProcessError(process.returncode, command)
+        raise subprocess.CalledProcessError(process.returncode, process.args)
     unit = 1 if sys.platform == "darwin" else 1024  # bytes
-    return seconds, usage.ru_maxrss * unit / 1e6
+    return usage.ru_maxrss * unit / 1e6
 
 
 def summary(values: list[float]) -> dict[str, float]:
@@ -62,9 +75,11 @@ def main() -> int:
         parser.error("argument --runs: must be at least 1")
 
     try:
-        measure(options.recordings[0], options.model)  # reads the libraries from the disk
+        measure(
+            edge_command(options.recordings[0], options.model)
+        )  # reads the libraries from the disk
         measures = [
-            measure(recording, options.model)
+            measure(edge_command(recording, options.model))
             for _ in range(options.runs)
             for recording in options.recordings
         ]
