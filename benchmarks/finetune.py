@@ -109,7 +109,7 @@ def fine_tune(run: Path, trial: Trial, folder: Path, cache: str) -> Path:
     said = io.StringIO()
     with contextlib.redirect_stderr(said), contextlib.redirect_stdout(said):
         failed = train.main([*map(str, options)])
-        failed = failed or convert.main([str(folder / "run"), "--cache", cache])
+        failed = failed or convert.main([str(folder / "run")])
     if failed:
         raise CorpusError(said.getvalue().splitlines()[-1])
     return folder / "run" / INT8

@@ -1,8 +1,10 @@
-"""``python -m export.convert RUN``: a trained run becomes two ``.tflite`` files and a report.
+"""``python -m export.convert RUN``: a trained run becomes ``.tflite`` files and a report.
 
-Keras model → SavedModel → float32 → int8 body, each with labels and audio properties inside as
-TFLite metadata. Both are run against Keras through :mod:`edge.classifier` before anything is kept.
-Beside them stands the Keras model that they were made from, to be fine-tuned.
+Keras model → SavedModel → float32 → 8 bits, each with labels and audio properties inside as TFLite
+metadata. In 8 bits our own model has its whole body, weights and activations; that of an earlier
+system has the weights of its body alone, and is left out where it then answers differently. All
+are run against Keras through :mod:`edge.classifier` before anything is kept. Beside them stands the
+Keras model that they were made from.
 """
 
 import argparse
@@ -22,22 +24,25 @@ import numpy as np
 import tensorflow as tf
 from tqdm import tqdm
 
-from edge.audio import SAMPLE_RATE, native_stderr_silenced
-from edge.classifier import EmotionClassifier
+from edge import audio
+from edge.classifier import EmotionClassifier, cut, window_starts
 from export.metadata import embed
-from export.quantise import quantise_body
-from ser_tf import models, origin, pipeline
-from ser_tf.config import N_SAMPLES, ConfigError, read_config
+from export.quantise import quantise_body, quantise_weights
+from ser_tf import models, origin
+from ser_tf.config import ConfigError, read_config
 from ser_tf.corpora import CorpusError, load_corpus
+from ser_tf.corpora.recording import Recording
+from ser_tf.emotions import EMOTIONS
 from ser_tf.runs import Run, RunError
 from ser_tf.splits import read_split
+from ser_tf.systems import SYSTEMS, neural, sample_rate_of
 
 SIGNATURE = "serving_default"
 REPRESENTATIVE = 256  # training recordings that set the ranges of the 8-bit activations
 VERIFICATION = 256  # recordings that variants must agree on; held-out ones if the run has any
 LATENCY_RUNS = 50
 
-DESCRIPTION = "Speech emotion from 3.6 s of sound: a probability for each label."
+DESCRIPTION = "Speech emotion from {seconds:.1f} s of sound: a probability for each label."
 OTHER_LICENSE_NOTE = "As the recordings that it was trained on allow."
 LICENSE_NOTES = {
     "ravdess": (
@@ -69,6 +74,7 @@ class Limits:
 LIMITS = {
     "float32": Limits(difference=0.001, agreement=0.995),
     "int8": Limits(difference=0.05, agreement=0.95),
+    "weights8": Limits(difference=0.05, agreement=0.95),
 }
 
 
@@ -96,6 +102,8 @@ class Variant:
 def to_tflite(model: keras.Model) -> bytes:
     """Convert a Keras model, waveform to probabilities, to float32 TFLite with built-in ops only.
 
+    The input is one waveform, as many samples as the model takes.
+
     By way of a SavedModel: the converter of TensorFlow 2.16 crashes on Keras 3 models themselves.
     """
     with tempfile.TemporaryDirectory() as folder:
@@ -104,12 +112,12 @@ def to_tflite(model: keras.Model) -> bytes:
         archive.add_endpoint(
             SIGNATURE,
             lambda waveform: model(waveform, training=False),
-            input_signature=[tf.TensorSpec((1, N_SAMPLES), tf.float32, name="waveform")],
+            input_signature=[tf.TensorSpec((1, model.input_shape[1]), tf.float32, name="waveform")],
         )
         archive.write_out(folder, verbose=False)
         converter = tf.lite.TFLiteConverter.from_saved_model(folder, signature_keys=[SIGNATURE])
         converter.target_spec.supported_ops = [tf.lite.OpsSet.TFLITE_BUILTINS]
-        with native_stderr_silenced():  # the converter remarks on its own defaults
+        with audio.native_stderr_silenced():  # the converter remarks on its own defaults
             return converter.convert()
 
 
@@ -137,77 +145,86 @@ def fitted_temperature(protocols: Path) -> float:
     return statistics.geometric_mean(temperatures)
 
 
-def convert(run: Run, *, cache: str, temperature: float | None = None) -> Path:
+def convert(run: Run, *, temperature: float | None = None) -> Path:
     """Export a finished run into its ``export/`` folder.
 
     Args:
         run: Its folder holds the trained model, its settings and its split.
-        cache: Folder for decoded recordings.
         temperature: Instead of the run's own, for one that held nothing out to fit it on.
 
     Returns:
-        The folder: ``ser_float32.tflite``, ``ser_int8.tflite``, ``ser.keras``, ``report.json``,
-        ``report.md``.
+        The folder: ``ser_float32.tflite``, ``ser_int8.tflite`` or ``ser_weights8.tflite``,
+        ``ser.keras``, ``report.json``, ``report.md``.
 
     Raises:
         ExportError: The run is not finished, or a variant disagrees with Keras.
     """
+    if run.classical.is_file():
+        raise ExportError(f"{run.classical}: runs as it is, with scikit-learn; nothing to export")
     if not run.model.is_file():
         raise ExportError(f"{run.folder}: has no {run.model.name}; finish it with --resume first")
     config = read_config(run.config)
+    if config.model.name not in SYSTEMS:
+        raise ExportError(f"{run.config}: no model is called {config.model.name!r}")
+    system = SYSTEMS[config.model.name]
     try:
-        model = models.load(run.model)
+        model = models.load(run.model) if system.ours else neural.load(run.model)
     except (OSError, ValueError, TypeError, KeyError) as error:
         raise ExportError(f"{run.model}: cannot be loaded: {str(error).splitlines()[0]}") from None
     known = origin.read(run.model)
-    split = read_split(run.split, load_corpus(config.data, labels=known.labels))
+    everything = load_corpus(config.data, labels=tuple(dict.fromkeys((*known.labels, *EMOTIONS))))
+    split = read_split(run.split, everything)
     if temperature:
         model.get_layer("temperature").set_temperature(temperature)
-    training = pipeline.prepare(split.train, known.labels, cache, title="decoding training side")
-    representative, _ = _windows(training, REPRESENTATIVE)
+    sample_rate, window = sample_rate_of(system), model.input_shape[1]
+    representative, answers = _windows(split.train, REPRESENTATIVE, sample_rate, window)
+    clips = representative
+    part = split.validation or split.train
     if split.validation:
-        held_out = pipeline.prepare(
-            split.validation, known.labels, cache, title="decoding validation"
-        )
-        clips, labels = _windows(held_out, VERIFICATION)
-    else:
-        clips, labels = _windows(training, VERIFICATION)
+        clips, answers = _windows(part, VERIFICATION, sample_rate, window)
+    labels = np.array([known.labels.index(answer) for answer in answers])
 
     float32 = to_tflite(model)
-    print("calibrating the int8 body", file=sys.stderr)
-    int8 = quantise_body(float32, config.model.name, representative, SIGNATURE)
     expected = np.concatenate(
         [model(clips[i : i + 32], training=False).numpy() for i in range(0, len(clips), 32)]
     )
     folder = run.folder / "export"
     aside = Path(tempfile.mkdtemp(prefix=".export-", dir=run.folder))
+    left_out: dict[str, str] = {}
+
+    def checked(name: str, content: bytes) -> Variant:
+        path = aside / f"ser_{name}.tflite"
+        described = DESCRIPTION.format(seconds=window / sample_rate)
+        title = f"ser-tf {config.model.name} {name}"
+        note = _license_note(known.corpora)
+        path.write_bytes(embed(content, known.labels, sample_rate, 1, title, described, note))
+        variant = _measure(path, clips, labels, expected)
+        _check(variant, LIMITS[name], len(clips))
+        return variant
+
     try:
         origin.save(model, known, aside / "ser.keras")
-        variants = []
-        for name, content in (("float32", float32), ("int8", int8)):
-            path = aside / f"ser_{name}.tflite"
-            path.write_bytes(
-                embed(
-                    content,
-                    known.labels,
-                    SAMPLE_RATE,
-                    1,
-                    f"ser-tf {config.model.name} {name}",
-                    DESCRIPTION,
-                    _license_note(known.corpora),
-                )
-            )
-            variants.append(_measure(path, clips, labels, expected))
-            _check(variants[-1], LIMITS[name], len(clips))
+        variants = [checked("float32", float32)]
+        if system.ours:
+            print("calibrating the int8 body", file=sys.stderr)
+            int8 = quantise_body(float32, config.model.name, representative, SIGNATURE)
+            variants.append(checked("int8", int8))
+        else:
+            try:
+                variants.append(checked("weights8", quantise_weights(float32, _body(model))))
+            except Exception as error:  # the quantiser knows few graphs, and says so in many ways
+                (aside / "ser_weights8.tflite").unlink(missing_ok=True)
+                left_out["ser_weights8.tflite"] = " ".join(str(error).split()) or repr(error)
         report = {
             "run": run.folder.name,
             "parameters": model.count_params(),
-            "temperature": float(model.get_layer("temperature").temperature),
+            "temperature": _temperature(model),
             "verification_clips": len(clips),
             "verification_part": "validation" if split.validation else "training",
             "keras_accuracy": float(np.mean(expected.argmax(axis=1) == labels)),
             "limits": {name: asdict(limits) for name, limits in LIMITS.items()},
             "variants": [asdict(variant) for variant in variants],
+            "left_out": left_out,
         }
         (aside / "report.json").write_text(json.dumps(report, indent=2) + "\n", encoding="utf-8")
         (aside / "report.md").write_text(_table(report), encoding="utf-8")
@@ -218,12 +235,41 @@ def convert(run: Run, *, cache: str, temperature: float | None = None) -> Path:
     return folder
 
 
-def _windows(shards: pipeline.Shards, count: int) -> tuple[np.ndarray, np.ndarray]:
-    """The first windows of shards, which hold their recordings in no particular order."""
-    batches = list(pipeline.waveforms(shards, 32).take(-(-count // 32)))
-    waveforms = np.concatenate([waveform.numpy() for waveform, _ in batches])
-    labels = np.concatenate([label.numpy() for _, label in batches])
-    return waveforms[:count], labels[:count]
+def _windows(
+    recordings: Sequence[Recording], count: int, sample_rate: int, window: int
+) -> tuple[np.ndarray, list[str]]:
+    """The middle windows of recordings, chosen evenly, as the edge hears them; and their emotions.
+
+    Returns:
+        float32 ``(count or fewer, window)``, and as many emotions.
+    """
+    order = np.random.default_rng(0).permutation(len(recordings))[:count]
+    windows, emotions = [], []
+    for recording in tqdm([recordings[i] for i in order], "decoding", unit="clip", delay=2.0):
+        try:
+            waveform = audio.load(recording.path, sample_rate)
+        except audio.AudioError as error:
+            tqdm.write(f"warning: {error}; left out", file=sys.stderr)
+            continue
+        starts = window_starts(len(waveform), audio.voice_span(waveform, sample_rate), window)
+        windows.append(cut(waveform, starts[len(starts) // 2], window))
+        emotions.append(recording.emotion)
+    if not windows:
+        raise ExportError("none of the recordings to verify it on can be read")
+    return np.stack(windows), emotions
+
+
+def _body(model: keras.Model) -> str:
+    """Name of the trained layers: the last model within the model."""
+    return [layer.name for layer in model.layers if isinstance(layer, keras.Model)][-1]
+
+
+def _temperature(model: keras.Model) -> float | None:
+    """What it divides its logits by, where it has a layer for that."""
+    try:
+        return float(model.get_layer("temperature").temperature)
+    except ValueError:
+        return None
 
 
 def _license_note(corpora: Sequence[str]) -> str:
@@ -255,7 +301,7 @@ def _check(variant: Variant, limits: Limits, clips: int) -> None:
         raise ExportError(
             f"{variant.file}: disagrees with Keras: mean difference {variant.difference:.4f}"
             f" (limit {limits.difference}), same emotion on {variant.agreement:.1%}"
-            f" (limit {limits.agreement:.1%}); nothing was exported"
+            f" (limit {limits.agreement:.1%})"
         )
 
 
@@ -277,6 +323,8 @@ def _table(report: dict) -> str:
             f" {variant['agreement']:.1%} | {variant['difference']:.4f} |"
             f" {variant['latency_ms']:.1f} ms |"
         )
+    for why in report["left_out"].values():
+        lines += ["", f"Left out: {why}"]
     return "\n".join(lines) + "\n"
 
 
@@ -294,12 +342,11 @@ def _replace_folder(aside: Path, folder: Path) -> None:
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(
         prog="python -m export.convert",
-        description="Export a trained run as float32 and int8 TFLite files, checked against Keras.",
+        description="Export a trained run as TFLite files that are checked against Keras.",
         epilog="example:\n  python -m export.convert runs/mine",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training run")
-    parser.add_argument("--cache", default="cache", metavar="DIR", help="decoded recordings")
     parser.add_argument(
         "--temperature-of",
         type=Path,
@@ -309,7 +356,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     args = parser.parse_args(argv)
     try:
         temperature = fitted_temperature(args.temperature_of) if args.temperature_of else None
-        folder = convert(Run.existing(args.run), cache=args.cache, temperature=temperature)
+        folder = convert(Run.existing(args.run), temperature=temperature)
     except (ExportError, RunError, ConfigError, CorpusError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

@@ -121,15 +121,14 @@ def _inline(buffer: schema.BufferT, model_bytes: bytes) -> _AlignedBuffer:
 
 
 def _check(model: schema.ModelT, labels: Sequence[str]) -> None:
-    if len(model.subgraphs) != 1:
-        raise ValueError(f"the model has {len(model.subgraphs)} subgraphs where 1 belongs")
-    graph = model.subgraphs[0]
+    graph = model.subgraphs[0]  # the others are the bodies of its loops
     if len(graph.inputs) != 1 or len(graph.outputs) != 1:
         raise ValueError(
             f"the model has {len(graph.inputs)} inputs and {len(graph.outputs)} outputs where 1 "
             "and 1 belong"
         )
-    if any(operator.largeCustomOptionsOffset for operator in graph.operators):
+    operators = [operator for part in model.subgraphs for operator in part.operators or []]
+    if any(operator.largeCustomOptionsOffset for operator in operators):
         raise ValueError("the model has custom operators with options behind the flatbuffer")
     answers = int(graph.tensors[graph.outputs[0]].shape[-1])
     if len(labels) != answers:

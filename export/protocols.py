@@ -7,14 +7,12 @@ the folds of unheard actors: ``actors`` over all their recordings, ``actors-spee
 
 import argparse
 import shutil
-import statistics
 import sys
 import tomllib
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import tomli_w
 
 from edge.classifier import ModelError
@@ -22,6 +20,7 @@ from ser_tf import evaluate
 from ser_tf.answers import Answers, EvaluateError, babble_pool, run
 from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.corpora.ravdess import parse_name
+from ser_tf.folds import joined, pooled
 from ser_tf.splits import FOLDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -34,7 +33,6 @@ POOLED = ("actors", "actors-speech")
 MODEL = "ser_int8.tflite"
 KEPT = (f"export/{MODEL}", "split.json", "training.json", "config.toml")  # of a run's folder
 POOLED_MODEL = f"{MODEL} of each fold"
-FOLD_FIGURES = ("accuracy", "weighted_f1", "macro_f1", "uar", "ece", "ece_unscaled")
 
 EXAMPLES = """\
 examples:
@@ -138,8 +136,8 @@ def score(data: str, models: Path, out: Path, *, robust: bool, jobs: int) -> dic
         if name == "actors-speech":
             parts = {fold: part.only(_is_speech) for fold, part in parts.items()}
         each = {fold: evaluate.figures(models / fold / MODEL, part) for fold, part in parts.items()}
-        together = _joined(list(parts.values()))
-        reports[name] = known[name] | _pooled(together, each)
+        together = joined(list(parts.values()))
+        reports[name] = known[name] | pooled(together, each, POOLED_MODEL)
         evaluate.write(out / name, reports[name], together, predictions=False)
     return reports
 
@@ -186,61 +184,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"{error.filename}: {error.strerror}", file=sys.stderr)
         return 1
     return 0
-
-
-def _pooled(together: Answers, folds: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
-    """The figures of all folds' answers together, with their spread from fold to fold.
-
-    Returns:
-        What :func:`ser_tf.evaluate.figures` returns, and ``"folds"``: ``"runs"``, ``"mean"`` and
-        ``"sd"`` (of the sample; None for a single fold). ``"robust"`` holds means over the folds.
-    """
-    shown = [
-        key for key in FOLD_FIGURES if all(fold.get(key) is not None for fold in folds.values())
-    ]
-    columns = {key: [fold[key] for fold in folds.values()] for key in shown}
-    report = evaluate.measured(together) | {
-        "model": {"file": POOLED_MODEL},
-        "folds": {
-            "runs": {
-                name: {"count": fold["count"]} | {key: fold[key] for key in shown}
-                for name, fold in folds.items()
-            },
-            "mean": {key: statistics.mean(column) for key, column in columns.items()},
-            "sd": {
-                key: statistics.stdev(column) if len(column) > 1 else None
-                for key, column in columns.items()
-            },
-        },
-    }
-    if together.degraded:
-        report["robust"] = evaluate.robust_summary(
-            {
-                condition: {
-                    key: statistics.mean(fold["robust"][condition][key] for fold in folds.values())
-                    for key in ("accuracy", "uar", "weighted_f1", "loss")
-                }
-                for condition in together.degraded
-            }
-        )
-    return report
-
-
-def _joined(parts: Sequence[Answers]) -> Answers:
-    """The answers of models that know the same labels."""
-    first = parts[0]
-    if any(part.labels != first.labels for part in parts):
-        raise EvaluateError("the folds' models know different labels; train them alike")
-    return Answers(
-        first.labels,
-        [recording for part in parts for recording in part.recordings],
-        np.concatenate([part.clean for part in parts]),
-        {
-            condition: np.concatenate([part.degraded[condition] for part in parts])
-            for condition in first.degraded
-        },
-        [recording for part in parts for recording in part.left_out],
-    )
 
 
 def _present(folder: Path, what: str) -> list[str]:

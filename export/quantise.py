@@ -19,6 +19,11 @@ FLOAT_LAYERS = ("pooling", "logits")
 # The first convolution keeps its activations in float, its weights in 8 bits: coefficients differ
 # too much in range to share one scale. That takes away a fifth of the whole difference to float32.
 FIRST_LAYER = "stem"
+WEIGHTED = (
+    qtyping.TFLOperationName.CONV_2D,
+    qtyping.TFLOperationName.DEPTHWISE_CONV_2D,
+    qtyping.TFLOperationName.FULLY_CONNECTED,
+)
 
 
 def quantise_body(model: bytes, body: str, windows: Iterable[np.ndarray], signature: str) -> bytes:
@@ -57,3 +62,23 @@ def quantise_body(model: bytes, body: str, windows: Iterable[np.ndarray], signat
     with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
         statistics = recipe.calibrate({signature: samples})
         return bytes(recipe.quantize(statistics).quantized_model)
+
+
+def quantise_weights(model: bytes, body: str) -> bytes:
+    """Keep the weights of convolutions and dense layers in 8 bits; all is computed in float.
+
+    Args:
+        model: A float32 ``.tflite`` model.
+        body: Name of the Keras model whose weights they are. What is computed from a waveform
+            before it keeps its constants, and so does a layer that the converter has fused with
+            the standardisation of features: its weights differ too much in range.
+
+    Raises:
+        ValueError: It has no such weights, or some that cannot be quantised.
+    """
+    recipe = quantizer.Quantizer(bytearray(model))
+    scope = rf"^(?!.*/standardise).*/{body}(_\d+)?/"
+    for operation in WEIGHTED:
+        recipe.add_weight_only_config(regex=scope, operation_name=operation, num_bits=8)
+    with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings(action="ignore"):
+        return bytes(recipe.quantize().quantized_model)

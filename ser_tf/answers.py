@@ -9,22 +9,61 @@ from concurrent.futures import ProcessPoolExecutor
 from contextlib import closing
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import numpy as np
+import soxr
 from numpy.typing import NDArray
 from tqdm import tqdm
 
 from edge import audio
-from edge.classifier import EmotionClassifier
+from edge.classifier import EmotionClassifier, Prediction
 from ser_tf.conditions import Waveform, conditions, generator
 from ser_tf.corpora.recording import Recording
 
 BABBLE_POOL = 40  # recordings whose voices make the babble
 BABBLE_SEED = 0
+CLASSICAL_SUFFIX = ".skops"
 
 
 class EvaluateError(Exception):
     """An evaluation that cannot be made; the message is the one line for the user."""
+
+
+class Model(Protocol):
+    """What answers: a ``.tflite`` file through the engine that it is handed out with, or a
+    ``.skops`` file.
+
+    Attributes:
+        labels: The emotions, in the order of the probabilities.
+        sample_rate: Of the waveforms it takes, in Hz.
+    """
+
+    labels: tuple[str, ...]
+    sample_rate: int
+
+    def predict(self, waveform: np.ndarray) -> Prediction:
+        """Answer a waveform, float32[n] at ``sample_rate``."""
+
+    def predict_file(self, source: audio.Source) -> Prediction:
+        """Answer a recording; an unreadable one is an :class:`edge.audio.AudioError`."""
+
+
+def open_model(path: str | os.PathLike[str], threads: int = 1) -> Model:
+    """Open a trained model of either kind.
+
+    Args:
+        path: A ``.tflite`` or ``.skops`` file.
+        threads: Of a TFLite interpreter.
+
+    Raises:
+        edge.classifier.ModelError: It is neither, or cannot be used.
+    """
+    if Path(path).suffix != CLASSICAL_SUFFIX:
+        return EmotionClassifier(path, threads=threads)
+    from ser_tf.systems.classical import Classifier  # scikit-learn, where it is what answers
+
+    return Classifier(path)
 
 
 @dataclass(frozen=True)
@@ -72,7 +111,7 @@ def run(
     """Run an exported file over recordings, and under all conditions if given a pool of voices.
 
     Args:
-        model: The ``.tflite`` file.
+        model: The ``.tflite`` or ``.skops`` file.
         recordings: What to run it on; a progress bar on stderr counts them.
         threads: Threads of each TFLite interpreter.
         strict: Whether a recording that cannot be read is an error. Otherwise it is left out with
@@ -130,7 +169,7 @@ class _Listener:
         self.model = model
         self.threads = threads
         self.pool = pool
-        self.classifier = EmotionClassifier(model, threads=threads)
+        self.classifier = open_model(model, threads)
         self.conditions = list(conditions(list(pool.values()))) if pool else []
 
     def __call__(self, recording: Recording) -> NDArray[np.float64] | str:
@@ -147,9 +186,13 @@ class _Listener:
         if self.pool is None:
             return
         waveform = audio.load(recording.path)
+        rate = self.classifier.sample_rate
         others = [voice for name, voice in self.pool.items() if name != recording.name]
         for condition, degrade in conditions(others).items():
-            yield degrade(waveform, generator(recording.name, condition))
+            degraded = degrade(waveform, generator(recording.name, condition))
+            if rate != audio.SAMPLE_RATE:
+                degraded = soxr.resample(degraded, audio.SAMPLE_RATE, rate)
+            yield degraded
 
 
 def _heard(

@@ -95,13 +95,17 @@ class ModelConfig:
     """The trained layers.
 
     Attributes:
-        name: Key in the registry of :mod:`ser_tf.models`.
+        name: Key in the registry of :mod:`ser_tf.systems`. The settings below but ``weights`` are
+            those of ``cnn``; the others have theirs in the registry's modules.
+        weights: Published weights to start from, of the systems that start from some: a file, a
+            folder, or their name on the hub they come from.
         stem: Channels after the first convolution, which halves the frame rate.
         blocks: Channels of each residual block; each halves the frame rate.
         dropout: Share dropped before the answer.
     """
 
     name: str = "cnn"
+    weights: str = ""
     stem: int = 128
     blocks: tuple[int, ...] = (128, 160, 192)
     dropout: float = 0.5
@@ -150,10 +154,12 @@ class Config:
     Attributes:
         data: The corpus that ``split`` deals into parts.
         extra: Further corpora, all of which are learnt from.
+        drop: Emotions that are left out, of every part.
     """
 
     data: str = "synthetic"
     extra: tuple[str, ...] = ()
+    drop: tuple[str, ...] = ()
     split: str = "common"
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -22,12 +22,13 @@ from typing import Any
 
 import numpy as np
 
-from edge.classifier import EmotionClassifier, ModelError
+from edge.classifier import ModelError
 from ser_tf import latency, metrics, model_report, paired, plots, unlabelled
-from ser_tf.answers import Answers, EvaluateError, babble_pool, of_run, run
+from ser_tf.answers import Answers, EvaluateError, babble_pool, of_run, open_model, run
 from ser_tf.conditions import gain_name
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
+from ser_tf.emotions import EMOTIONS
 from ser_tf.outputs import replacing
 from ser_tf.splits import make_split
 from ser_tf.tables import SHOWN_THRESHOLDS, markdown
@@ -133,6 +134,31 @@ def choose_test(recordings: Sequence[Recording], split: str) -> tuple[str, list[
     return name, test
 
 
+def known_labels(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels of a model, and all emotions: the corpus is dealt into parts with all of them."""
+    return (*labels, *(emotion for emotion in EMOTIONS if emotion not in labels))
+
+
+def answerable(test: Sequence[Recording], labels: Sequence[str]) -> list[Recording]:
+    """The recordings whose emotion a model knows; a line on stderr counts the others.
+
+    Raises:
+        EvaluateError: There are none.
+    """
+    chosen = [recording for recording in test if recording.emotion in labels]
+    if others := sorted({recording.emotion for recording in test} - set(labels)):
+        if not chosen:
+            raise EvaluateError(
+                f"no test recording has an emotion that this model knows: {', '.join(labels)}"
+            )
+        print(
+            f"{len(test) - len(chosen)} of {len(test)} test recordings left out: the model does "
+            f"not know {', '.join(others)}",
+            file=sys.stderr,
+        )
+    return chosen
+
+
 def refuse_training_recordings(model: Path, test: Sequence[Recording]) -> None:
     """Refuse to test a model on what its run has learnt from or chosen by.
 
@@ -186,9 +212,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
-    labels = EmotionClassifier(options.model, threads=options.threads).labels
-    corpus = load_corpus(options.data, strict=options.strict, labels=labels)
+    labels = open_model(options.model, options.threads).labels
+    corpus = load_corpus(options.data, strict=options.strict, labels=known_labels(labels))
     split, test = choose_test(corpus, options.split)
+    test = answerable(test, labels)
     models = [options.model, *filter(None, [options.against])]
     for model in models:
         refuse_training_recordings(model, test)
@@ -389,7 +416,7 @@ def _parser() -> argparse.ArgumentParser:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument(
-        "--model", type=Path, required=True, metavar="FILE", help="the .tflite file"
+        "--model", type=Path, required=True, metavar="FILE", help="the .tflite or .skops file"
     )
     source = parser.add_mutually_exclusive_group()
     source.add_argument(

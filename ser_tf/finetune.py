@@ -23,7 +23,6 @@ from ser_tf.corpora.recording import Recording
 from ser_tf.origin import Origin
 from ser_tf.splits import Split, make_split
 
-START = "start.keras"  # in the run's folder: the model that it started from
 HEAD = "logits"  # the layer of a body whose outputs are the labels
 TRAIN = TrainConfig(epochs=40, batch_size=32, learning_rate=1e-3, warmup=0.1)
 ENOUGH = 64  # clips to learn from at the full rate

@@ -7,15 +7,19 @@ import sys
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 import numpy as np
+import threadpoolctl
 from tqdm import tqdm
 
 from edge import audio
-from edge.classifier import RUNTIMES, WHOLE_SECONDS, EmotionClassifier
+from edge.classifier import RUNTIMES, WHOLE_SECONDS
+from ser_tf.answers import CLASSICAL_SUFFIX, open_model
 from ser_tf.corpora.recording import Recording
 
 MOST_CLIPS = 500  # an even choice of them is timed where there are more
+MOST_FILES = 50
 WARMING = 5  # answers before the first that counts
 
 
@@ -45,8 +49,7 @@ def measure(model: str | os.PathLike[str], recordings: Sequence[Recording]) -> L
 
     Of a recording longer than a minute, only the first one is timed.
     """
-    runtime = next(name for name in RUNTIMES if importlib.util.find_spec(name))
-    classifier = EmotionClassifier(model, threads=1, runtime=runtime)
+    classifier = open_model(model, threads=1)
     chosen = recordings[:: -(-len(recordings) // MOST_CLIPS)]
     taken: list[float] = []
     lengths: list[float] = []
@@ -64,6 +67,31 @@ def measure(model: str | os.PathLike[str], recordings: Sequence[Recording]) -> L
         float(np.median(lengths)),
         float(median),
         float(p95),
-        runtime,
+        _runtime(model),
         platform.machine(),
     )
+
+
+def of_files(model: str | os.PathLike[str], recordings: Sequence[Recording]) -> float:
+    """Milliseconds from a file to the answer, the median over recordings, warm, on one thread.
+
+    Reading, resampling, features and model: all that somebody waits for.
+    """
+    classifier = open_model(model, threads=1)
+    chosen = recordings[:: -(-len(recordings) // MOST_FILES)]
+    taken = []
+    with threadpoolctl.threadpool_limits(1):
+        for _ in range(WARMING):
+            classifier.predict_file(chosen[0].path)
+        for recording in tqdm(chosen, "timing", unit="clip", file=sys.stderr, delay=2.0):
+            start = time.perf_counter()
+            classifier.predict_file(recording.path)
+            taken.append(1_000 * (time.perf_counter() - start))
+    return float(np.median(taken))
+
+
+def _runtime(model: str | os.PathLike[str]) -> str:
+    """The package that runs a model."""
+    if Path(model).suffix == CLASSICAL_SUFFIX:
+        return "scikit-learn"
+    return next(name for name in RUNTIMES if importlib.util.find_spec(name))

@@ -5,10 +5,12 @@ Colours are single hues from light to dark or a pair of Okabe and Ito's palette,
 shape too, so that all of it reads the same with any colour vision and in grey.
 """
 
+import os
 from collections.abc import Mapping, Sequence
 from os import PathLike
 from typing import Any, Literal
 
+import matplotlib
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
@@ -25,8 +27,13 @@ Shown = Literal["both", "counts", "rates"]
 
 
 def save(figure: Figure, path: str | PathLike[str]) -> None:
-    """Write a figure as a PNG that is the same whenever it is drawn."""
+    """Write a figure as a PNG or an SVG, as its name says, the same whenever it is drawn."""
     FigureCanvasAgg(figure)
+    if os.fspath(path).endswith(".svg"):
+        # Text stays text; the salt makes ids the same in every run.
+        with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": "ser-tf"}):
+            figure.savefig(path, format="svg", bbox_inches="tight", metadata={"Date": None})
+        return
     figure.savefig(path, format="png", dpi=150, bbox_inches="tight", metadata={"Software": None})
 
 
@@ -64,7 +71,7 @@ def confusion_matrix(
         range(len(rows)),
         [f"{truth[k]} ({n})" for k, n in zip(rows, matrix.sum(axis=1), strict=True)],
     )
-    _style(axes, title, "answered", "truth (recordings)", fontsize=11)
+    style(axes, title, "answered", "truth (recordings)", fontsize=11)
     axes.set_xticks(np.arange(len(columns) + 1) - 0.5, minor=True)
     axes.set_yticks(np.arange(len(rows) + 1) - 0.5, minor=True)
     axes.grid(visible=False)
@@ -113,7 +120,7 @@ def coverage(curve: Sequence[Mapping[str, Any]], *, title: str, marked: Sequence
     axes.xaxis.set_major_formatter(_share)
     axes.yaxis.set_major_formatter(_share)
     answered = "recordings answered (confidence reaches the threshold)"
-    _style(axes, title, answered, "accuracy among them")
+    style(axes, title, answered, "accuracy among them")
     return figure
 
 
@@ -154,8 +161,8 @@ def reliability(
     axes.set_ylim(-0.03, 1.03)
     axes.xaxis.set_major_formatter(_share)
     axes.yaxis.set_major_formatter(_share)
-    _style(axes, title, "", "answers that are right")
-    _style(below, "", "confidence of the answer (mean of each of 15 bins)", "recordings")
+    style(axes, title, "", "answers that are right")
+    style(below, "", "confidence of the answer (mean of each of 15 bins)", "recordings")
     below.tick_params(axis="x", pad=8)
     axes.legend(loc="upper left", frameon=False, fontsize=9, labelcolor=INK)
     figure.align_ylabels()
@@ -193,12 +200,13 @@ def dots(
     axes.set_yticks(places, [name for name, *_ in rows])
     axes.set_ylim(-len(rows) + 0.3, 0.7)
     axes.xaxis.set_major_formatter(lambda share, _: _share(share).replace("%", unit))
-    _style(axes, title, f"{label} (dotted: {reference_name})", "")
+    style(axes, title, f"{label} (dotted: {reference_name})", "")
     axes.grid(visible=False, axis="y")
     return figure
 
 
-def _style(axes: Axes, title: str, x: str, y: str, *, fontsize: int = 10) -> None:
+def style(axes: Axes, title: str, x: str, y: str, *, fontsize: int = 10) -> None:
+    """Give axes the colours and lines of all pictures here, a title, and names of both axes."""
     axes.set_xlabel(x, color=INK)
     axes.set_ylabel(y, color=INK)
     axes.set_title(title, loc="left", fontsize=fontsize, color=INK, pad=12)

@@ -4,13 +4,16 @@ import csv
 import fcntl
 import os
 import zipfile
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import datetime
 from pathlib import Path
+from typing import TYPE_CHECKING
 
-import keras
 import numpy as np
+
+if TYPE_CHECKING:  # a model without layers is trained without Keras
+    import keras
 
 
 class RunError(Exception):
@@ -19,7 +22,7 @@ class RunError(Exception):
 
 class Run:
     """One run's folder: ``config.toml``, ``split.json``, ``history.csv``, ``tensorboard/``,
-    ``state.npz`` while it trains, and ``model.keras`` once it has.
+    ``state.npz`` while it trains, and ``model.keras`` or ``model.skops`` once it has.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -29,7 +32,9 @@ class Run:
         self.history = folder / "history.csv"
         self.tensorboard = folder / "tensorboard"
         self.state = folder / "state.npz"
+        self.start = folder / "start.keras"  # what was fine-tuned
         self.model = folder / "model.keras"
+        self.classical = folder / "model.skops"
         self.metrics = folder / "training.json"
 
     @classmethod
@@ -76,7 +81,7 @@ class Run:
                 raise RunError(f"{self.folder}: another process is training in it") from None
             yield
 
-    def save_state(self, epochs_done: int, variables: list[keras.Variable]) -> None:
+    def save_state(self, epochs_done: int, variables: "Sequence[keras.Variable]") -> None:
         """Write every variable's value, aside and renamed, so that a kill leaves the older one."""
         values = {f"{i:04d}": np.asarray(variable) for i, variable in enumerate(variables)}
         aside = self.state.with_suffix(".part.npz")
@@ -85,7 +90,7 @@ class Run:
             os.fsync(file.fileno())
         aside.replace(self.state)
 
-    def load_state(self, variables: list[keras.Variable]) -> int:
+    def load_state(self, variables: "Sequence[keras.Variable]") -> int:
         """Put saved values back into ``variables`` and say how many epochs they have seen.
 
         Raises:
@@ -118,6 +123,20 @@ class Run:
             aside.replace(self.history)
         else:
             self.history.unlink()
+
+    def seconds(self) -> float:
+        """What the epochs in ``history.csv`` took, in all processes that trained here."""
+        if not self.history.exists():
+            return 0.0
+        with self.history.open(newline="") as file:
+            return sum(float(row.get("seconds") or 0) for row in csv.DictReader(file))
+
+    @property
+    def finished(self) -> Path | None:
+        """The trained model, where there is one and all that belongs to it."""
+        if not self.metrics.is_file():
+            return None
+        return next((path for path in (self.model, self.classical) if path.is_file()), None)
 
     def append_history(self, row: Mapping[str, object]) -> None:
         """Add one epoch to ``history.csv``."""

@@ -5,7 +5,7 @@ import math
 import os
 import random
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -90,6 +90,19 @@ def make_split(
         return Split(f"actors:{int(fold)}", train, kept, test)
     known = f"actors:0 … actors:{FOLDS - 1}"
     raise ValueError(f"split '{spec}': is none of common, {known}, all")
+
+
+def without(split: Split, emotions: Collection[str]) -> Split:
+    """The same split without the recordings of some emotions, in none of its parts.
+
+    Dealt first and filtered then, so that the recordings that are left stand where they stand for
+    a model of all emotions.
+    """
+    parts = (
+        [recording for recording in getattr(split, part) if recording.emotion not in emotions]
+        for part in PARTS
+    )
+    return Split(split.name, *parts)
 
 
 def write_split(

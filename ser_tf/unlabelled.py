@@ -11,8 +11,7 @@ from typing import TextIO
 from tqdm import tqdm
 
 from edge import audio
-from edge.classifier import EmotionClassifier
-from ser_tf.answers import EvaluateError
+from ser_tf.answers import EvaluateError, Model, open_model
 from ser_tf.corpora.listing import audio_files, report
 from ser_tf.metrics import SILENCE
 
@@ -28,7 +27,7 @@ def answer(model: Path, folder: Path, out: Path | None, *, threads: int = 1) -> 
     model's order, and, in place of all these, what is wrong with a file that cannot be used.
 
     Args:
-        model: The ``.tflite`` file.
+        model: The ``.tflite`` or ``.skops`` file.
         folder: Searched with all below it for the endings of :data:`edge.audio.AUDIO_SUFFIXES`.
         out: The CSV, which appears complete or not at all; None prints it row by row.
         threads: Threads of the TFLite interpreter.
@@ -43,7 +42,7 @@ def answer(model: Path, folder: Path, out: Path | None, *, threads: int = 1) -> 
     """
     if out is not None:
         _refuse(out)
-    classifier = EmotionClassifier(model, threads=threads)
+    classifier = open_model(model, threads)
     if not folder.is_dir():
         why = f"is a file; for one: python edge/run.py {folder}" if folder.exists() else ""
         raise EvaluateError(f"{folder}: {why or 'does not exist; check the name'}")
@@ -63,9 +62,7 @@ def answer(model: Path, folder: Path, out: Path | None, *, threads: int = 1) -> 
     return damaged + len(unlisted)
 
 
-def _write(
-    table: TextIO, classifier: EmotionClassifier, folder: Path, files: Sequence[Path]
-) -> int:
+def _write(table: TextIO, classifier: Model, folder: Path, files: Sequence[Path]) -> int:
     """Write the rows; returns how many files could not be used."""
     rows = csv.writer(table, lineterminator="\n")
     rows.writerow([*FIRST_COLUMNS, *classifier.labels, LAST_COLUMN])

@@ -437,6 +437,19 @@ def test_a_foreign_model_ends_the_process_with_one_line_and_status_1(tmp_path, c
     assert done.stderr == f"{model}: is not a TFLite model; name a .tflite file\n"
 
 
+def test_recordings_whose_emotion_a_model_does_not_know_are_left_out(corpus, capsys):
+    recordings = load_corpus(corpus)
+    kept = evaluate.answerable(recordings, ("calm", "sad", "tired"))
+    assert [r.name for r in kept] == [r.name for r in recordings if r.emotion != "angry"]
+    assert capsys.readouterr().err == (
+        "10 of 30 test recordings left out: the model does not know angry\n"
+    )
+    assert evaluate.answerable(recordings, LABELS) == recordings
+    assert capsys.readouterr().err == ""
+    with pytest.raises(answers.EvaluateError, match=r"no test recording has .* tired"):
+        evaluate.answerable(recordings, ("tired",))
+
+
 def test_an_unknown_option_is_a_usage_error(stub):
     with pytest.raises(SystemExit) as stop:
         command("--model", stub, "--threads", "0")

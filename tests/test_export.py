@@ -15,8 +15,8 @@ from ser_tf.emotions import EMOTIONS
 
 
 @pytest.fixture(scope="module")
-def exported(tiny_run: Path, cache: Path) -> Path:
-    assert convert.main([str(tiny_run), "--cache", str(cache)]) == 0
+def exported(tiny_run: Path) -> Path:
+    assert convert.main([str(tiny_run)]) == 0
     return tiny_run / "export"
 
 
@@ -78,13 +78,12 @@ def test_int8_is_a_fraction_of_float32(exported: Path) -> None:
 
 def test_an_export_that_disagrees_with_keras_is_refused_and_leaves_the_older_one(
     exported: Path,
-    cache: Path,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     before = {path.name: path.read_bytes() for path in exported.iterdir()}
     monkeypatch.setitem(convert.LIMITS, "int8", convert.Limits(difference=0.0, agreement=1.0))
-    assert convert.main([str(exported.parent), "--cache", str(cache)]) == 1
+    assert convert.main([str(exported.parent)]) == 1
     assert "disagrees with Keras" in capsys.readouterr().err
     assert {path.name: path.read_bytes() for path in exported.iterdir()} == before
     assert not list(exported.parent.glob(".export-*"))
@@ -106,13 +105,13 @@ def test_a_folder_that_is_no_run_is_refused(
 
 
 def test_half_a_model_is_one_line(
-    tiny_run: Path, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]
+    tiny_run: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     for name in ("config.toml", "split.json", "model.keras"):
         (tmp_path / name).write_bytes((tiny_run / name).read_bytes())
     content = (tmp_path / "model.keras").read_bytes()
     (tmp_path / "model.keras").write_bytes(content[: len(content) // 2])
-    assert convert.main([str(tmp_path), "--cache", str(cache)]) == 1
+    assert convert.main([str(tmp_path)]) == 1
     line = capsys.readouterr().err.splitlines()[-1]
     assert "model.keras: cannot be loaded: it is not a whole .keras file" in line
     assert not (tmp_path / "export").exists()
@@ -128,11 +127,11 @@ def protocols(tmp_path: Path) -> Path:
 
 
 def test_a_model_without_validation_takes_the_temperature_of_the_folds(
-    tiny_run: Path, exported: Path, clip: np.ndarray, protocols: Path, cache: Path, tmp_path: Path
+    tiny_run: Path, exported: Path, clip: np.ndarray, protocols: Path, tmp_path: Path
 ) -> None:
     run = tmp_path / "run"
     shutil.copytree(tiny_run, run)
-    options = ["--cache", str(cache), "--temperature-of", str(protocols)]
+    options = ["--temperature-of", str(protocols)]
     assert convert.main([str(run), *options]) == 0
     assert json.loads((run / "export" / "report.json").read_text())["temperature"] == 2.0
     own = json.loads((tiny_run / "training.json").read_text())["temperature"]

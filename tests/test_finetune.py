@@ -16,6 +16,7 @@ from export import convert
 from ser_tf import finetune, models, origin, train
 from ser_tf.config import TrainConfig
 from ser_tf.emotions import EMOTIONS
+from ser_tf.systems import ours
 
 LABELS = ("happy", "angry", "Bored")  # two that the model knows, in its order, and a new one
 
@@ -52,8 +53,8 @@ def tuned(
     return run
 
 
-def test_the_exported_file_answers_with_the_labels_of_the_clips(tuned: Path, cache: Path) -> None:
-    assert convert.main([str(tuned), "--cache", str(cache)]) == 0
+def test_the_exported_file_answers_with_the_labels_of_the_clips(tuned: Path) -> None:
+    assert convert.main([str(tuned)]) == 0
     for name in ("ser_float32.tflite", "ser_int8.tflite"):
         assert EmotionClassifier(tuned / "export" / name).labels == LABELS
     assert origin.read(tuned / "export" / "ser.keras").labels == LABELS
@@ -99,7 +100,7 @@ def test_one_clip_a_label_is_enough_and_the_temperature_stays(
     temperature = json.loads((tiny_run / "training.json").read_text())["temperature"]
     written = models.load(run / "model.keras").get_layer("temperature").temperature
     assert float(written) == pytest.approx(temperature)
-    assert convert.main([str(run), "--cache", str(cache)]) == 0
+    assert convert.main([str(run)]) == 0
 
 
 @pytest.fixture(scope="module")
@@ -137,13 +138,13 @@ def test_a_stopped_run_resumes_and_ends_with_the_same_weights(
     start, run = tmp_path / "start.keras", tmp_path / "run"
     shutil.copy(tuned / "model.keras", start)
 
-    def stop(keeper: train.Keeper, epoch: int, logs: dict | None = None) -> None:
+    def stop(keeper: ours.Keeper, epoch: int, logs: dict | None = None) -> None:
         keeper._begin = 0.0
         if epoch == 1:
             raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(train.Keeper, "on_epoch_begin", stop)
+        patched.setattr(ours.Keeper, "on_epoch_begin", stop)
         assert tune(start, clips, run, cache, "--epochs", 2) == 130
     start.unlink()  # the run's folder is enough
     assert train.main(["--out", str(run), "--resume", "--cache", str(cache)]) == 0

@@ -9,7 +9,7 @@ import pytest
 from ser_tf.corpora import load_corpus
 from ser_tf.corpora.recording import Recording
 from ser_tf.emotions import EMOTIONS
-from ser_tf.splits import Split, make_split, read_split, write_split
+from ser_tf.splits import Split, make_split, read_split, without, write_split
 
 
 def corpus_of(speakers: list[str], clips: int = 4, **traits: str) -> list[Recording]:
@@ -191,6 +191,16 @@ def test_a_split_file_of_another_corpus_is_refused(tmp_path: Path) -> None:
     gone = actors()[1:]
     with pytest.raises(ValueError, match=r"1 of its 768 recordings .* neutral-actor-01-0"):
         read_split(tmp_path / "split.json", gone)
+
+
+def test_the_recordings_that_are_left_stand_where_they_stood() -> None:
+    split = make_split(actors(), "common")
+    left = without(split, ("disgust", "calm"))
+    assert left.name == split.name
+    for part in ("train", "validation", "test"):
+        before, after = getattr(split, part), getattr(left, part)
+        assert after == [r for r in before if r.emotion not in ("disgust", "calm")]
+        assert 0 < len(after) < len(before)
 
 
 @pytest.mark.parametrize(

@@ -151,7 +151,7 @@ def _alone(folder: Path) -> Iterator[None]:
 def _provide(archive: Archive, folder: Path, url: str) -> None:
     by_hand = folder / archive.name
     if by_hand.is_file():
-        if _sha256(by_hand) != archive.sha256:
+        if sha256_of(by_hand) != archive.sha256:
             raise CorpusError(
                 f"{by_hand}: is not the published archive (its SHA-256 differs); "
                 "delete it, and it will be fetched"
@@ -160,8 +160,8 @@ def _provide(archive: Archive, folder: Path, url: str) -> None:
         return
     part = folder / f"{archive.name}.part"
     _need_space(archive.size - _size(part) + archive.unpacked, folder, archive.name)
-    _fetch(archive, url, part)
-    if _sha256(part) != archive.sha256:
+    fetch(archive, url, part)
+    if sha256_of(part) != archive.sha256:
         part.unlink()
         raise CorpusError(
             f"{archive.name}: what {url} sent is not the published archive (its SHA-256 differs), "
@@ -172,8 +172,12 @@ def _provide(archive: Archive, folder: Path, url: str) -> None:
     part.unlink()
 
 
-def _fetch(archive: Archive, url: str, part: Path) -> None:
-    """Completes ``part``, over as many connections as it takes while they bring something."""
+def fetch(archive: Archive, url: str, part: Path) -> None:
+    """Complete ``part``, over as many connections as it takes while they bring something.
+
+    Raises:
+        CorpusError: The server refuses, or nothing more comes.
+    """
     if _size(part) > archive.size:
         part.unlink()
     furthest = _size(part)
@@ -194,7 +198,7 @@ def _fetch(archive: Archive, url: str, part: Path) -> None:
             except _BusyError as error:
                 why, wait = str(error), error.wait
             except requests.RequestException as error:
-                why = _in_words(error)
+                why = in_words(error)
                 if isinstance(error, ValueError):  # an address that cannot work
                     raise _unfetched(archive, url, part, why) from None
             failures = failures + 1 if _size(part) <= furthest else 1
@@ -304,7 +308,7 @@ def _unfetched(archive: Archive, url: str, part: Path, why: str) -> CorpusError:
     )
 
 
-def _in_words(error: requests.RequestException) -> str:
+def in_words(error: requests.RequestException) -> str:
     if isinstance(error, requests.exceptions.SSLError):
         return "no secure connection"
     if isinstance(error, requests.exceptions.ConnectTimeout):
@@ -320,7 +324,7 @@ def _size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0
 
 
-def _sha256(path: Path) -> str:
+def sha256_of(path: Path) -> str:
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()
 
