@@ -1,9 +1,9 @@
 """``edge/run.py`` against the same job done by librosa and Keras: time, memory, bytes, in one run.
 
 Cold is a new process that answers one recording. Warm is a process that has loaded its model: a
-file in, an answer out. The sides take turns, recording by recording, and begin in another order
-each time, so that whatever else the machine does hits all of them; ratios are medians of the ratios
-within a turn. See ``benchmarks/librosa_keras.py`` for the other side.
+file in, an answer out. The sides take turns, warm a round of all recordings each, and begin in another
+order each time, so that whatever else the machine does hits all of them; ratios are medians of the
+ratios within a turn. See ``benchmarks/librosa_keras.py`` for the other side.
 
 Example:
     python benchmarks/edge.py --page docs/edge.md /path/to/recordings
@@ -18,6 +18,7 @@ import statistics
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -33,6 +34,7 @@ from edge.classifier import RUNTIMES, default_model
 
 HERE = Path(__file__).resolve().parent
 START, END = "<!-- figures: edge -->", "<!-- end -->"  # where the table stands in a page
+SETTLING = 0.5  # seconds before a turn, in which the threads of the side before go to sleep
 WARMING = 3  # answers before the first that counts
 BARS = {"warm": 15, "cold": 20, "memory": 10}  # least ratios, against one thread
 
@@ -86,18 +88,21 @@ def measure_cold(contenders: Sequence[Side], recordings: Sequence[Path], runs: i
 
 
 def measure_warm(contenders: Sequence[Side], recordings: Sequence[Path], rounds: int) -> None:
-    """Answer every recording ``rounds`` times by each side.
+    """Answer all recordings ``rounds`` times by each side, one side after the other.
+
+    A turn is a whole round: what a side has in the processor's caches it keeps for its next
+    recording, as where it works alone.
 
     Raises:
         subprocess.CalledProcessError: A side failed; what it said is on standard error.
     """
     workers = {side.name: _Worker(side.loaded) for side in contenders}
     for side in contenders:
-        for recording in recordings[:WARMING]:
-            workers[side.name].seconds(recording)
-    for turn, recording in enumerate(tqdm([*recordings] * rounds, "warm", unit="clip")):
+        workers[side.name].seconds(recordings[:WARMING])
+    for turn in tqdm(range(rounds), "warm", unit="round"):
         for side in _turned(contenders, turn):
-            side.warm.append(workers[side.name].seconds(recording))
+            time.sleep(SETTLING)
+            side.warm += workers[side.name].seconds(recordings)
     for side in contenders:
         side.warm_memory = workers[side.name].end()
 
@@ -119,14 +124,14 @@ class _Worker:
         assert self._process.stdout
         self._asks, self._answers = self._process.stdin, self._process.stdout
 
-    def seconds(self, recording: Path) -> float:
-        """That the answer took."""
-        self._asks.write(f"{recording}\n")
+    def seconds(self, recordings: Sequence[Path]) -> list[float]:
+        """That each answer took."""
+        self._asks.writelines(f"{recording}\n" for recording in recordings)
         self._asks.flush()
-        answer = self._answers.readline()
-        if not answer:
+        answers = [self._answers.readline() for _ in recordings]
+        if not all(answers):
             raise subprocess.CalledProcessError(self._process.wait(), self._command)
-        return float(answer)
+        return [float(answer) for answer in answers]
 
     def end(self) -> float:
         """Peak memory, MB."""

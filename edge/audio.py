@@ -242,7 +242,8 @@ def _decoded(source: Source) -> Iterator[tuple[int, np.ndarray]]:
                         f"read{trouble}; copy or record it again"
                     )
                 with np.errstate(all="ignore"):
-                    piece = buffer[:count].mean(axis=1)
+                    mono = sound.channels == 1
+                    piece = buffer[:count, 0] if mono else buffer[:count].mean(axis=1)
                 if not np.isfinite(piece).all():
                     raise AudioError(
                         f"{name}: holds values that are not numbers (NaN or infinite); export it "

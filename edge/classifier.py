@@ -23,7 +23,7 @@ if __package__:
 else:  # copied alone, and run as a script
     import audio  # type: ignore[no-redef]
 
-RUNTIMES = ("tflite_runtime", "ai_edge_litert")
+RUNTIMES = ("ai_edge_litert", "tflite_runtime")  # the former is about twice as fast
 WHOLE_SECONDS = 60  # recordings up to this long are looked at as a whole, longer ones streamed
 LEAST_PROBABILITY = 1e-9  # keeps the logarithm finite
 
@@ -92,7 +92,7 @@ class EmotionClassifier:
         Args:
             model: A ``.tflite`` file; by default that of :func:`default_model`.
             threads: How many the runtime may use.
-            runtime: ``tflite_runtime`` or ``ai_edge_litert``; by default the first one installed.
+            runtime: ``ai_edge_litert`` or ``tflite_runtime``; by default the first one installed.
 
         Raises:
             ModelError: The file is missing, truncated, not a TFLite model, or not one of ours.

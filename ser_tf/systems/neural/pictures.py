@@ -1,5 +1,6 @@
 """A1: a spectrogram drawn as a picture in the graph, for networks that know photographs."""
 
+import contextlib
 import sys
 from typing import Any
 
@@ -116,7 +117,8 @@ def efficientnet(classes: int, *, variant: str, size: int, weights: str = "") ->
         x = layers.Rescaling(spread.tolist(), (255 * IMAGENET_MEAN * (1 - spread)).tolist())(x)
     else:
         try:
-            base = build(weights="imagenet", **options)
+            with contextlib.redirect_stdout(sys.stderr):  # Keras announces what it fetches
+                base = build(weights="imagenet", **options)
         except Exception as error:  # Keras wraps whatever the network says
             print(_notice(variant, error), file=sys.stderr)
             base = build(weights=None, **options)
