@@ -1,9 +1,9 @@
 """``edge/run.py`` against the same job done by librosa and Keras: time, memory, bytes, in one run.
 
 Cold is a new process that answers one recording. Warm is a process that has loaded its model: a
-file in, an answer out. The sides take turns, warm a round of all recordings each, and begin in another
-order each time, so that whatever else the machine does hits all of them; ratios are medians of the
-ratios within a turn. See ``benchmarks/librosa_keras.py`` for the other side.
+file in, an answer out. The sides take turns, warm a round of all recordings each, and begin in
+another order each time, so that whatever else the machine does hits all of them; ratios are medians
+of the ratios within a turn. See ``benchmarks/librosa_keras.py`` for the other side.
 
 Example:
     python benchmarks/edge.py --page docs/edge.md /path/to/recordings
