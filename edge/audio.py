@@ -38,7 +38,7 @@ SILENCE_DBFS = -80.0
 
 SAMPLE_RATES = (1_000, 768_000)  # Hz; a header outside is damaged
 STREAM_LIMIT = 512 * 2**20  # bytes; a stream is put on disk, for it cannot be read twice
-READ_SAMPLES = 2**18  # samples of all channels decoded at a time (1 MiB)
+READ_SAMPLES = 2**15  # samples of all channels decoded at a time: 128 KiB stay in the cache
 
 # Programs that write a WAV or AU file into a pipe cannot know its length and put a figure near
 # 2 or 4 GiB in its place.

@@ -158,7 +158,8 @@ def test_the_service_is_valid_and_confined(tmp_path):
 
 
 def test_the_installer_passes_shellcheck(tmp_path):
-    shellcheck = shutil.which("shellcheck")
+    beside = str(Path(sys.executable).parent)
+    shellcheck = shutil.which("shellcheck", path=f"{beside}{os.pathsep}{os.environ['PATH']}")
     if shellcheck is None:
         pytest.skip("shellcheck is not installed")
     result = run(shellcheck, EDGE / "install.sh", folder=tmp_path)
