@@ -21,6 +21,8 @@ from ser_tf.systems import SYSTEMS, System, defaults_of, trainer_of
 if TYPE_CHECKING:  # TensorFlow is imported where something is trained that takes it
     from ser_tf.finetune import Start
 
+VALIDATION_SEED = 0  # runs of one split hold out the same recordings, whatever their own seeds
+
 
 def link_example(run: Run, recordings: Sequence[Recording]) -> None:
     """Leave a link to a recording to try the model on: ``example`` with the recording's ending."""
@@ -157,8 +159,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             split = splits.read_split(run.split, recordings)
         else:
             deal = finetune.make_split_of_few if start else splits.make_split
-            share, seed = config.train.validation, config.train.seed
-            split = deal(recordings, config.split, validation=share, seed=seed)
+            share = config.train.validation
+            split = deal(recordings, config.split, validation=share, seed=VALIDATION_SEED)
         split = splits.without(split, config.drop)
         if start:
             clips = [*split.train, *split.validation, *split.test]
