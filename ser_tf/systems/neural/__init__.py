@@ -35,9 +35,9 @@ _A1 = (
 CHOSEN = {
     "cnn_refined": (
         f"{_D2} A quarter of the frames after each convolution, for with half of them a first run "
-        "stood at 69 % on the validation part (and 70 % on the test recordings, which were printed "
-        "beside it); batch 32, up to 80 epochs, patience 12, the rate halved after 5 epochs without "
-        "progress."
+        "stood at 69 % on the validation part (and 70 % on the test recordings, which were shown "
+        "beside it); batch 32, up to 80 epochs, patience 12, the rate halved after 5 epochs "
+        "without progress."
     ),
     "cnn_frames": f"{_D2} Three convolutions of 64, 128, 256, mean over time; up to 80 epochs.",
     "lstm": f"{_D2} LSTM 128 and 64, dense 64, dropout 0.3; up to 80 epochs.",
