@@ -32,11 +32,15 @@ def board(
         measured = row["state"] == "measured"
         return -row["figures"]["accuracy"] if measured else 1 - row["reported"].get("accuracy", 0.0)
 
+    def note(row: Mapping[str, Any]) -> str:
+        usual = said.get(rows.ANY, "") if "accuracy" in row.get("differences", {}) else ""
+        return said.get(row["name"], usual)
+
     return {
         "split": split,
         "corpus": dict(corpus),
         "command": command,
-        "rows": [{**row, "note": said.get(row["name"], "")} for row in sorted(known, key=place)],
+        "rows": [{**row, "note": note(row)} for row in sorted(known, key=place)],
     }
 
 

@@ -18,6 +18,7 @@ from ser_tf.leaderboard.work import TEST, Job
 from ser_tf.systems import System, defaults_of
 
 NOTES = Path(__file__).with_name("notes.toml")
+ANY = "*"  # the note of every row that has none of its own
 LATENCY = "latency.json"  # in a run's folder
 FIGURES = ("count", "accuracy", "weighted_f1", "macro_f1", "uar", "ece", "classes")
 NOTABLE = 0.03  # a difference to what was reported that asks for its reason

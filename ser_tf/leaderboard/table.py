@@ -118,7 +118,8 @@ def _remarks(row: Mapping[str, Any]) -> str:
         said.append(f"Learnt from {' and '.join(row['extra'])}, too.")
     if row.get("shortened"):
         epochs, usual = row["shortened"]
-        said.append(f"Trained for {epochs} epochs at most, where its settings say {usual}.")
+        count = "1 epoch" if epochs == 1 else f"{epochs} epochs at most"
+        said.append(f"Trained for {count}, where its settings say {usual}.")
     further = [
         f"{name.replace('_f1', ' F1')} {percent(share)}"
         for name, share in row["reported"].items()
