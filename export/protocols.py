@@ -21,6 +21,7 @@ from ser_tf.answers import Answers, EvaluateError, babble_pool, run
 from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.corpora.ravdess import parse_name
 from ser_tf.folds import joined, pooled
+from ser_tf.held_out import choose_test, read_split, refuse_training_recordings
 from ser_tf.splits import FOLDS
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -105,8 +106,8 @@ def score(data: str, models: Path, out: Path, *, robust: bool, jobs: int) -> dic
     tests: dict[str, list[Recording]] = {}
     known: dict[str, dict[str, Any]] = {}
     for name in names:
-        split, tests[name] = evaluate.choose_test(corpus, str(models / name / "split.json"))
-        evaluate.refuse_training_recordings(models / name / MODEL, tests[name])
+        split, tests[name] = choose_test(corpus, str(models / name / "split.json"))
+        refuse_training_recordings(models / name / MODEL, tests[name])
         known[name] = evaluate.facts(data, corpus, split, len(tests[name]))
         evaluate.refuse_out(out / name, known[name], MODEL)
     folds = [name for name in FOLD_NAMES if name in names]
@@ -195,7 +196,7 @@ def _present(folder: Path, what: str) -> list[str]:
 
 def _check_split(path: Path, name: str) -> None:
     """Refuse a run whose split is another one than it is called after."""
-    split = evaluate.read_split(path)["name"]
+    split = read_split(path)["name"]
     if split.replace(":", "-") != name:
         raise EvaluateError(f"{path}: is split {split!r}, which does not belong to {name}")
 

@@ -28,9 +28,8 @@ from ser_tf.answers import Answers, EvaluateError, babble_pool, of_run, open_mod
 from ser_tf.conditions import gain_name
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
-from ser_tf.emotions import EMOTIONS
+from ser_tf.held_out import answerable, choose_test, known_labels, refuse_training_recordings
 from ser_tf.outputs import replacing
-from ser_tf.splits import make_split
 from ser_tf.tables import SHOWN_THRESHOLDS, markdown
 
 OUTPUTS = ("metrics.json", "predictions.csv", "metrics.md", "confusion.png", "coverage.png")
@@ -47,7 +46,6 @@ examples:
 """
 
 SPLIT = "common"
-ELSEWHERE = "elsewhere"
 
 
 def measured(answers: Answers) -> dict[str, Any]:
@@ -96,93 +94,6 @@ def _facts_of(model: Path) -> dict[str, Any]:
         "bytes": len(content),
         "sha256": hashlib.sha256(content).hexdigest(),
     }
-
-
-def choose_test(recordings: Sequence[Recording], split: str) -> tuple[str, list[Recording]]:
-    """The protocol's name and its test recordings.
-
-    Args:
-        recordings: The corpus.
-        split: ``"common"``, ``"actors:K"``, the path of a run's ``split.json``, or ``"elsewhere"``
-            for all recordings of a corpus that the model has learnt nothing from.
-
-    Raises:
-        EvaluateError: There is no such split, or the corpus lacks recordings that it names.
-    """
-    if split == ELSEWHERE:
-        return split, list(recordings)
-    if not split.endswith(".json"):
-        try:
-            made = make_split(list(recordings), split)
-        except ValueError as error:
-            raise EvaluateError(str(error)) from None
-        name, test = made.name, made.test
-    else:
-        record = read_split(Path(split))
-        name, names = record["name"], record["test"]
-        by_name = {recording.name: recording for recording in recordings}
-        if missing := [name for name in names if name not in by_name]:
-            raise EvaluateError(
-                f"{split}: {len(missing)} of its {len(names)} test recordings are not in the "
-                f"corpus, such as {missing[0]}; give the --data it was made from"
-            )
-        test = [by_name[name] for name in names]
-    if not test:
-        raise EvaluateError(
-            f"split {name!r} holds nothing out to test on; use common, actors:K or elsewhere"
-        )
-    return name, test
-
-
-def known_labels(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels of a model, and all emotions: the corpus is dealt into parts with all of them."""
-    return (*labels, *(emotion for emotion in EMOTIONS if emotion not in labels))
-
-
-def answerable(test: Sequence[Recording], labels: Sequence[str]) -> list[Recording]:
-    """The recordings whose emotion a model knows; a line on stderr counts the others.
-
-    Raises:
-        EvaluateError: There are none.
-    """
-    chosen = [recording for recording in test if recording.emotion in labels]
-    if others := sorted({recording.emotion for recording in test} - set(labels)):
-        if not chosen:
-            raise EvaluateError(
-                f"no test recording has an emotion that this model knows: {', '.join(labels)}"
-            )
-        print(
-            f"{len(test) - len(chosen)} of {len(test)} test recordings left out: the model does "
-            f"not know {', '.join(others)}",
-            file=sys.stderr,
-        )
-    return chosen
-
-
-def refuse_training_recordings(model: Path, test: Sequence[Recording]) -> None:
-    """Refuse to test a model on what its run has learnt from or chosen by.
-
-    The run's ``split.json`` is looked for beside the model and in the run folder above it. A model
-    that stands alone cannot be asked, and passes.
-
-    Raises:
-        EvaluateError: With the number of recordings that stand on both sides.
-    """
-    path = of_run(model, "split.json")
-    if path is None:
-        return
-    record = read_split(path)
-    for part, deed in (
-        ("train", "trained on"),
-        ("extra", "trained on"),
-        ("validation", "used for choosing the model"),
-    ):
-        seen = set(record[part])
-        if both := [recording.name for recording in test if recording.name in seen]:
-            raise EvaluateError(
-                f"{model}: these {len(both)} of the {len(test)} test recordings were {deed}, such "
-                f"as {both[0]}; the held-out ones are listed in --split {path}"
-            )
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -355,31 +266,6 @@ def refuse_out(out: Path, known: dict[str, Any], model: str) -> None:
     if before != (model, known["split"], known["corpus"]["name"]):
         was = f"{before[0]} on {before[2]}, split {before[1]}"
         raise EvaluateError(f"{out}: holds the evaluation of {was}; give another --out")
-
-
-def read_split(path: Path) -> dict[str, Any]:
-    """The name of a run's split, and the names of its recordings by part.
-
-    The parts are ``"train"``, ``"validation"``, ``"test"``, and ``"extra"``: all of the further
-    corpora that were learnt from. Unlike :func:`ser_tf.splits.read_split` it asks for no corpus,
-    for the one that a model learnt from need not be at hand.
-
-    Raises:
-        EvaluateError: The file cannot be read or is no split.
-    """
-    try:
-        record = json.loads(path.read_text(encoding="utf-8"))
-        extra = [name for names in record.get("extra", {}).values() for name in names]
-        parts = {part: record[part] for part in ("train", "validation", "test")} | {"extra": extra}
-        return {"name": str(record["name"])} | {
-            part: [str(name) for name in names] for part, names in parts.items()
-        }
-    except OSError as error:
-        raise EvaluateError(f"{path}: cannot be read ({error.strerror})") from None
-    except (ValueError, KeyError, TypeError, AttributeError):
-        raise EvaluateError(
-            f"{path}: is not the split.json of a run (name, train, validation, test)"
-        ) from None
 
 
 def _corpus_name(data: str) -> str:

@@ -14,7 +14,7 @@ import soundfile
 
 from edge import audio
 from edge.classifier import EmotionClassifier
-from ser_tf import answers, conditions, evaluate, metrics
+from ser_tf import answers, conditions, evaluate, held_out, metrics
 from ser_tf.answers import BABBLE_POOL
 from ser_tf.corpora import load_corpus
 from ser_tf.splits import make_split, write_split
@@ -384,7 +384,7 @@ def test_strict_makes_an_unreadable_recording_an_error(partly_broken, stub):
 
 def test_all_of_a_new_corpus_is_asked_elsewhere(corpus):
     recordings = load_corpus(corpus)
-    assert evaluate.choose_test(recordings, "elsewhere") == ("elsewhere", recordings)
+    assert held_out.choose_test(recordings, "elsewhere") == ("elsewhere", recordings)
 
 
 @pytest.mark.parametrize(
@@ -439,15 +439,15 @@ def test_a_foreign_model_ends_the_process_with_one_line_and_status_1(tmp_path, c
 
 def test_recordings_whose_emotion_a_model_does_not_know_are_left_out(corpus, capsys):
     recordings = load_corpus(corpus)
-    kept = evaluate.answerable(recordings, ("calm", "sad", "tired"))
+    kept = held_out.answerable(recordings, ("calm", "sad", "tired"))
     assert [r.name for r in kept] == [r.name for r in recordings if r.emotion != "angry"]
     assert capsys.readouterr().err == (
         "10 of 30 test recordings left out: the model does not know angry\n"
     )
-    assert evaluate.answerable(recordings, LABELS) == recordings
+    assert held_out.answerable(recordings, LABELS) == recordings
     assert capsys.readouterr().err == ""
     with pytest.raises(answers.EvaluateError, match=r"no test recording has .* tired"):
-        evaluate.answerable(recordings, ("tired",))
+        held_out.answerable(recordings, ("tired",))
 
 
 def test_an_unknown_option_is_a_usage_error(stub):
