@@ -73,10 +73,10 @@ class Mosquitto:
         assert self.subscribed.wait(20)
 
     def _heard(self, client: object, data: object, message: Any) -> None:
-        if message.retain:
-            self.retained[message.topic] = message.payload
-        elif message.topic.endswith("/state"):
+        if message.topic.endswith("/state"):  # a retained one came before the subscription
             self.messages.append(json.loads(message.payload))
+        elif message.retain:
+            self.retained[message.topic] = message.payload
         elif message.topic.endswith("/availability"):
             self.availability.append(message.payload)
         else:
