@@ -32,7 +32,7 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ser_tf import models, pipeline
+from ser_tf import decoding, models, pipeline
 from ser_tf.config import Config
 from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.emotions import EMOTIONS
@@ -194,8 +194,8 @@ def _through_pipeline(
     """Clips per second from files to batches, the batches, and the seconds to set them up."""
     batch_size, floor_db = config.train.batch_size, config.frontend.floor_db
     begin = time.perf_counter()
-    shards = pipeline.prepare(recordings, EMOTIONS, cache)
-    decoding = (time.perf_counter() - begin) / len(shards.labels)
+    shards = decoding.prepare(recordings, EMOTIONS, cache)
+    reading = (time.perf_counter() - begin) / len(shards.labels)
     begin = time.perf_counter()
     spectra = pipeline.spectrograms(shards, config.augment, floor_db, cache)
     preparing = (time.perf_counter() - begin) / len(shards.labels)
@@ -214,8 +214,8 @@ def _through_pipeline(
     plain = pipeline.plain_batches(shards, batch_size, features, len(EMOTIONS), floor_db)
     rates = {
         LATER_EPOCHS: 1 / later,
-        FIRST_EPOCH: 1 / (first + decoding + preparing),
-        "pipeline, decoding alone": 1 / decoding,
+        FIRST_EPOCH: 1 / (first + reading + preparing),
+        "pipeline, decoding alone": 1 / reading,
         "pipeline, spectra alone": 1 / preparing,
         "pipeline, no augmentation": 1 / _seconds_a_clip(plain),
     }

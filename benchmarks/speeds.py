@@ -16,7 +16,7 @@ import scipy.special
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ser_tf import models, pipeline
+from ser_tf import decoding, models, pipeline
 from ser_tf.config import read_config
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.emotions import EMOTIONS
@@ -59,7 +59,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         config = read_config(run.config)
         model = models.load(run.model)
         split = read_split(run.split, load_corpus(config.data))
-        held_out = pipeline.prepare(split.validation, EMOTIONS, args.cache)
+        held_out = decoding.prepare(split.validation, EMOTIONS, args.cache)
     except (CorpusError, RunError, ValueError, OSError) as error:
         print(error, file=sys.stderr)
         return 1

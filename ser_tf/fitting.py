@@ -10,7 +10,7 @@ import scipy.optimize
 import scipy.special
 import tensorflow as tf
 
-from ser_tf import models, pipeline
+from ser_tf import decoding, models, pipeline
 from ser_tf.config import Config, FrontendConfig, TrainConfig
 
 
@@ -62,7 +62,7 @@ def fit_temperature(logits: np.ndarray, labels: np.ndarray) -> float:
 
 
 def set_statistics(
-    features: keras.Sequential, shards: pipeline.Shards, config: FrontendConfig
+    features: keras.Sequential, shards: decoding.Shards, config: FrontendConfig
 ) -> None:
     """Give the ``Standardise`` layer the statistics of every feature over the shards.
 

@@ -15,7 +15,7 @@ from conftest import OFF
 
 from edge import audio
 from edge.classifier import cut, window_starts
-from ser_tf import augment, models, pipeline
+from ser_tf import augment, decoding, models, pipeline
 from ser_tf.config import N_SAMPLES, SAMPLE_RATE, AugmentConfig, FrontendConfig
 from ser_tf.corpora import CorpusError, Recording
 from ser_tf.emotions import EMOTIONS
@@ -76,11 +76,11 @@ def decodings(monkeypatch: pytest.MonkeyPatch) -> list[str]:
 
 
 def test_shards_are_reused(clips, cache, decodings, capfd):
-    first = pipeline.prepare(clips, EMOTIONS, cache)
+    first = decoding.prepare(clips, EMOTIONS, cache)
     assert sorted(decodings) == ["clip0.wav", "clip1.wav", "clip2.wav"]
     clips[0].path.touch()
     capfd.readouterr()
-    again = pipeline.prepare(list(reversed(clips)), EMOTIONS, cache)
+    again = decoding.prepare(list(reversed(clips)), EMOTIONS, cache)
     assert len(decodings) == 3
     assert again.files == first.files
     np.testing.assert_array_equal(again.labels, first.labels)
@@ -89,32 +89,32 @@ def test_shards_are_reused(clips, cache, decodings, capfd):
 
 
 def test_shards_are_rebuilt_when_the_content_of_a_file_changes(clips, cache, decodings):
-    before = pipeline.prepare(clips, EMOTIONS, cache)
+    before = decoding.prepare(clips, EMOTIONS, cache)
     facts = clips[1].path.stat()
     saved(clips[1].path.parent, voice(0.2, pitch=170), name="clip1")  # as many bytes
     os.utime(clips[1].path, ns=(facts.st_atime_ns, facts.st_mtime_ns))
     assert clips[1].path.stat().st_size == facts.st_size
-    assert not set(pipeline.prepare(clips, EMOTIONS, cache).files) & set(before.files)
+    assert not set(decoding.prepare(clips, EMOTIONS, cache).files) & set(before.files)
     assert len(decodings) == 6
 
 
 def test_shards_are_rebuilt_when_a_label_changes(clips, cache):
-    pipeline.prepare(clips, EMOTIONS, cache)
+    decoding.prepare(clips, EMOTIONS, cache)
     relabelled = [*clips[:2], Recording(clips[2].path, "surprised", "", "clip2")]
-    labels = pipeline.prepare(relabelled, EMOTIONS, cache).labels
+    labels = decoding.prepare(relabelled, EMOTIONS, cache).labels
     assert sorted(labels) == [0, 1, EMOTIONS.index("surprised")]
-    other_order = pipeline.prepare(clips, EMOTIONS[::-1], cache).labels
+    other_order = decoding.prepare(clips, EMOTIONS[::-1], cache).labels
     assert sorted(other_order) == [5, 6, 7]
 
 
 def test_a_recording_may_be_there_twice(clips, cache):
     copy = Recording(clips[0].path, clips[0].emotion, "", "copy")
-    assert sorted(pipeline.prepare([*clips, copy], EMOTIONS, cache).labels) == [0, 0, 1, 2]
+    assert sorted(decoding.prepare([*clips, copy], EMOTIONS, cache).labels) == [0, 0, 1, 2]
 
 
 def test_a_damaged_file_costs_one_warning_line_and_is_left_out(clips, cache, capfd):
     damaged(clips[1])
-    shards = pipeline.prepare(clips, EMOTIONS, cache)
+    shards = decoding.prepare(clips, EMOTIONS, cache)
     assert sorted(shards.labels) == [0, 2]
     error = capfd.readouterr().err
     assert error.count("clip1.wav") == 1
@@ -124,27 +124,27 @@ def test_a_damaged_file_costs_one_warning_line_and_is_left_out(clips, cache, cap
 
 def test_a_left_out_file_is_not_forgotten_when_shards_are_reused(clips, cache, capfd):
     damaged(clips[1])
-    pipeline.prepare(clips, EMOTIONS, cache)
+    decoding.prepare(clips, EMOTIONS, cache)
     capfd.readouterr()
-    pipeline.prepare(clips, EMOTIONS, cache)
+    decoding.prepare(clips, EMOTIONS, cache)
     error = capfd.readouterr().err
     assert error.startswith("warning: 1 of 3 recordings")
     assert error.count("\n") == 1
     with pytest.raises(CorpusError, match="1 of 3 recordings"):
-        pipeline.prepare(clips, EMOTIONS, cache, strict=True)
+        decoding.prepare(clips, EMOTIONS, cache, strict=True)
 
 
 def test_a_damaged_file_is_an_error_with_strict_and_leaves_nothing(clips, cache, capfd):
     damaged(clips[1])
     with pytest.raises(CorpusError, match="1 of 3"):
-        pipeline.prepare(clips, EMOTIONS, cache, strict=True)
+        decoding.prepare(clips, EMOTIONS, cache, strict=True)
     assert "clip1.wav: is cut short" in capfd.readouterr().err
     assert list(Path(cache).iterdir()) == []
 
 
 def test_a_corpus_of_damaged_files_is_an_error_and_leaves_nothing(clips, cache):
     with pytest.raises(CorpusError, match="none of 3"):
-        pipeline.prepare([damaged(clip) for clip in clips], EMOTIONS, cache)
+        decoding.prepare([damaged(clip) for clip in clips], EMOTIONS, cache)
     assert list(Path(cache).iterdir()) == []
 
 
@@ -154,9 +154,9 @@ def test_a_broken_off_decoding_leaves_nothing(clips, cache, monkeypatch, trouble
         raise trouble
 
     with monkeypatch.context() as patched:
-        patched.setattr(pipeline, "_record", fail)
+        patched.setattr(decoding, "_record", fail)
         with pytest.raises(trouble):
-            pipeline.prepare(clips, EMOTIONS, cache)
+            decoding.prepare(clips, EMOTIONS, cache)
     assert list(Path(cache).iterdir()) == []
 
 
@@ -165,11 +165,11 @@ def test_what_a_killed_decoding_leaves_is_never_read(clips, cache, monkeypatch):
         patched.setattr(tf.io.gfile, "rename", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
         patched.setattr(tf.io.gfile, "rmtree", lambda *_: None)
         with pytest.raises(KeyboardInterrupt):
-            pipeline.prepare(clips, EMOTIONS, cache)
+            decoding.prepare(clips, EMOTIONS, cache)
     (left_over,) = Path(cache).iterdir()
     for shard in left_over.glob("*.tfrecord"):
         shard.write_bytes(b"half a record")
-    shards = pipeline.prepare(clips, EMOTIONS, cache)
+    shards = decoding.prepare(clips, EMOTIONS, cache)
     assert sum(len(label) for _, label in pipeline.waveforms(shards, 2)) == 3
 
 
@@ -177,7 +177,7 @@ def log_mels(recordings: list[Recording], cache: str, floor_db: float) -> np.nda
     """What the pipeline makes of each recording, ``(recordings, 224, 64)`` in dB."""
     names = [recording.name for recording in recordings]
     labelled = [Recording(r.path, r.name, "", r.name) for r in recordings]
-    shards = pipeline.prepare(labelled, names, cache)
+    shards = decoding.prepare(labelled, names, cache)
     batches = list(pipeline.plain_batches(shards, 8, keras.layers.Identity(), len(names), floor_db))
     features = np.concatenate([features for features, _ in batches])
     order = np.concatenate([targets for _, targets in batches]).argmax(axis=1)
@@ -255,7 +255,7 @@ def edge_window(recording: Recording) -> np.ndarray:
 
 def test_the_window_is_the_one_the_edge_cuts(tmp_path, cache):
     recordings = [saved(tmp_path, placed(*place), name, name) for name, place in PLACES.items()]
-    shards = pipeline.prepare(recordings, list(PLACES), cache)
+    shards = decoding.prepare(recordings, list(PLACES), cache)
     for waveforms, labels in pipeline.waveforms(shards, 3):
         for waveform, label in zip(waveforms.numpy(), labels.numpy(), strict=True):
             np.testing.assert_allclose(
@@ -265,13 +265,13 @@ def test_the_window_is_the_one_the_edge_cuts(tmp_path, cache):
 
 def test_of_a_long_recording_only_what_training_needs_is_kept(tmp_path, cache):
     recording = saved(tmp_path, placed(120.0, 50.0, 60.0))
-    (shard,) = pipeline.prepare([recording], EMOTIONS, cache).files
+    (shard,) = decoding.prepare([recording], EMOTIONS, cache).files
     kept = Path(shard).stat().st_size / 2 / SAMPLE_RATE
-    assert kept == pytest.approx(pipeline.KEPT_SECONDS, abs=0.1)
+    assert kept == pytest.approx(decoding.KEPT_SECONDS, abs=0.1)
 
 
 def batches_of(
-    shards: pipeline.Shards, config: AugmentConfig, classes: int = CLIPS, **settings
+    shards: decoding.Shards, config: AugmentConfig, classes: int = CLIPS, **settings
 ) -> tf.data.Dataset:
     cache = str(Path(shards.files[0]).parent.parent)
     corpora = [
@@ -296,7 +296,7 @@ def small_bank(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_training_without_augmentation_hears_what_the_edge_hears(tmp_path, cache, small_bank):
     recordings = [saved(tmp_path, placed(*place), name, name) for name, place in PLACES.items()]
-    shards = pipeline.prepare(recordings, list(PLACES), cache)
+    shards = decoding.prepare(recordings, list(PLACES), cache)
     batches = batches_of(shards, OFF, len(PLACES), batch_size=len(PLACES))
     log_mel, targets, _ = next(iter(batches))
     for ours, target in zip(log_mel.numpy(), targets.numpy(), strict=True):
@@ -307,7 +307,7 @@ def test_training_without_augmentation_hears_what_the_edge_hears(tmp_path, cache
 
 
 @pytest.fixture(scope="module")
-def many(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Shards:
+def many(tmp_path_factory: pytest.TempPathFactory) -> decoding.Shards:
     """64 recordings in eight shards, each with a label of its own."""
     folder = tmp_path_factory.mktemp("many")
     names = [f"{k:02d}" for k in range(CLIPS)]
@@ -316,8 +316,8 @@ def many(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Shards:
         for k, name in enumerate(names)
     ]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pipeline, "SHARD_RECORDINGS", 8)
-        return pipeline.prepare(recordings, names, str(folder / "cache"))
+        patched.setattr(decoding, "SHARD_RECORDINGS", 8)
+        return decoding.prepare(recordings, names, str(folder / "cache"))
 
 
 def orders(batches: tf.data.Dataset, epochs: int, a_epoch: int) -> list[list[int]]:
@@ -374,7 +374,7 @@ def test_another_seed_gives_another_order_and_other_changes(many, small_bank):
 
 
 def test_a_recording_is_changed_anew_every_epoch(clips, cache, small_bank):
-    shards = pipeline.prepare(clips[:1], EMOTIONS, cache)
+    shards = decoding.prepare(clips[:1], EMOTIONS, cache)
     config = AugmentConfig(mixup=0.0)
     epochs = taken(batches_of(shards, config, len(EMOTIONS), batch_size=1), 0, 3)
     for (first, *_), (second, *_) in itertools.combinations(epochs, 2):
@@ -382,7 +382,7 @@ def test_a_recording_is_changed_anew_every_epoch(clips, cache, small_bank):
 
 
 def test_a_recording_is_played_at_every_speed_over_the_epochs(clips, cache, small_bank):
-    shards = pipeline.prepare(clips[:1], EMOTIONS, cache)
+    shards = decoding.prepare(clips[:1], EMOTIONS, cache)
     config = AugmentConfig(**{**vars(OFF), "speed": 0.06})
     epochs = taken(batches_of(shards, config, len(EMOTIONS), batch_size=1), 0, 40)
     heard = {log_mel.tobytes() for log_mel, *_ in epochs}
@@ -391,7 +391,7 @@ def test_a_recording_is_played_at_every_speed_over_the_epochs(clips, cache, smal
 
 def test_the_shift_moves_the_window_against_the_voice(tmp_path, cache, small_bank):
     recordings = [saved(tmp_path, placed(8.0, 3.5, 4.5), str(k), str(k)) for k in range(2)]
-    shards = pipeline.prepare(recordings, ["0", "1"], cache)
+    shards = decoding.prepare(recordings, ["0", "1"], cache)
     shift = 0.4
     config = AugmentConfig(**{**vars(OFF), "shift": shift})
     starts = [
@@ -418,7 +418,7 @@ def test_batches_hold_features_soft_labels_and_weights(many, small_bank):
 
 
 @pytest.fixture(scope="module")
-def quiet(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Shards:
+def quiet(tmp_path_factory: pytest.TempPathFactory) -> decoding.Shards:
     """Twelve recordings of a further corpus, 20 dB softer than those of ``many``."""
     folder = tmp_path_factory.mktemp("quiet")
     recordings = [
@@ -426,7 +426,7 @@ def quiet(tmp_path_factory: pytest.TempPathFactory) -> pipeline.Shards:
         for k in range(12)
     ]
     names = [f"{k:02d}" for k in range(CLIPS)]
-    return pipeline.prepare(recordings, names, str(folder / "cache"))
+    return decoding.prepare(recordings, names, str(folder / "cache"))
 
 
 def test_further_corpora_have_their_share_of_every_batch(many, quiet, small_bank):
@@ -484,7 +484,7 @@ def test_spectrograms_are_computed_once(many, tmp_path, capfd):
 
 
 def test_spectrograms_broken_off_leave_nothing(many, tmp_path, monkeypatch):
-    monkeypatch.setattr(pipeline, "_settle", lambda *_: 1 / 0)
+    monkeypatch.setattr(pipeline, "settle", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         pipeline.spectrograms(many, OFF, FLOOR_DB, str(tmp_path))
     assert not list(tmp_path.iterdir())

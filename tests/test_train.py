@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 from conftest import ROOT
 
-from ser_tf import fitting, models, pipeline, train
+from ser_tf import decoding, fitting, models, pipeline, train
 from ser_tf.config import Config, ConfigError, FrontendConfig, read_config
 from ser_tf.corpora import load_corpus
 from ser_tf.emotions import EMOTIONS
@@ -214,7 +214,7 @@ def test_whitening_brings_features_to_the_same_deviation(
     whitening: float, tiny_run: Path, generated_corpus: Path, cache: Path
 ) -> None:
     split = read_split(tiny_run / "split.json", load_corpus(generated_corpus))
-    shards = pipeline.prepare(split.train, EMOTIONS, str(cache))
+    shards = decoding.prepare(split.train, EMOTIONS, str(cache))
     config = FrontendConfig(whitening=whitening)
     features = models.build_features(config)
     fitting.set_statistics(features, shards, config)

@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
-from ser_tf import finetune, fitting, models, origin, pipeline
+from ser_tf import decoding, finetune, fitting, models, origin, pipeline
 from ser_tf.config import Config
 from ser_tf.corpora.recording import Recording
 from ser_tf.origin import Origin
@@ -88,7 +88,7 @@ def train(
         start: A model to go on from, instead of from nothing.
     """
     settings = config.train
-    shards = pipeline.prepare(
+    shards = decoding.prepare(
         split.train, labels, cache, title="decoding training side", strict=strict
     )
     if start:
@@ -102,7 +102,7 @@ def train(
         )
     steps = steps_per_epoch * settings.epochs
     further = [
-        pipeline.prepare(recordings, labels, cache, title="decoding extra", strict=strict)
+        decoding.prepare(recordings, labels, cache, title="decoding extra", strict=strict)
         for recordings in extra
     ]
     floor_db = config.frontend.floor_db
@@ -128,7 +128,7 @@ def train(
         fitting.compiled(network, settings, steps, optimizer)
     watched = None
     if watch:
-        shown = pipeline.prepare(watch, labels, cache, title="decoding watched", strict=strict)
+        shown = decoding.prepare(watch, labels, cache, title="decoding watched", strict=strict)
         batches = pipeline.plain_batches(
             shown, settings.batch_size, features, len(labels), floor_db
         )
@@ -144,7 +144,7 @@ def train(
 
     held_out, validation, validation_steps = None, None, None
     if split.validation:
-        held_out = pipeline.prepare(
+        held_out = decoding.prepare(
             split.validation, labels, cache, title="decoding validation", strict=strict
         )
         validation = pipeline.plain_batches(
@@ -197,7 +197,7 @@ def _finish(
     steps: int,
     features: keras.Sequential,
     body: keras.Model,
-    held_out: pipeline.Shards | None,
+    held_out: decoding.Shards | None,
     start: finetune.Start | None,
 ) -> Path:
     """Fit the temperature and write the whole graph in float32."""
@@ -232,7 +232,7 @@ def _finish(
     return run.model
 
 
-def _logits(model: keras.Model, shards: pipeline.Shards) -> tuple[np.ndarray, np.ndarray]:
+def _logits(model: keras.Model, shards: decoding.Shards) -> tuple[np.ndarray, np.ndarray]:
     """What is divided by the temperature, float32 ``(recordings, classes)``, and the labels."""
     answering = keras.Model(model.input, model.get_layer("temperature").input)
     pairs = [(answering(x, training=False).numpy(), y) for x, y in pipeline.waveforms(shards, 32)]
