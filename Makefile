@@ -21,6 +21,8 @@ MODEL := $(RUN)/export/ser_int8.tflite
 SEED ?= 0
 JOBS ?= 2
 RUNS := runs/seed$(SEED)
+CHOSEN := runs/chosen
+TEACHERS := $(patsubst %,runs/teachers/%/model.keras,familiar-0 familiar-1 default-0)
 FOLDS := actors-0 actors-1 actors-2 actors-3 actors-4
 INT8 := export/ser_int8.tflite
 PRECISION ?= --mixed-precision
@@ -39,20 +41,36 @@ train: .venv/installed
 
 # A run that was cut off goes on where it stood.
 define learn
-test -e $(@D)/config.toml && set -- --resume || set -- --data "$(DATA)" --seed $(SEED) \
-	$(PRECISION) $(1); $(BIN)/python -m ser_tf.train --out $(@D) "$$@"
+test -e $(@D)/config.toml && set -- --resume || set -- $(1); \
+	$(BIN)/python -m ser_tf.train --out $(@D) "$$@"
+endef
+define begin
+$(call learn,--data "$(DATA)" --seed $(1) $(PRECISION) $(2))
+endef
+# As chosen with a part of the training side held out, over all of it.
+define refit
+$(call learn,--refit $(CHOSEN)/$(notdir $(@D)) --seed $(SEED))
 endef
 
-$(RUNS)/common/model.keras: | .venv/installed
-	$(call learn,--split common --config export/familiar.toml)
-$(RUNS)/common-extra/model.keras: | .venv/installed
-	$(call learn,--split common --config export/strangers.toml --extra $(EXTRA))
-$(RUNS)/actors-%/model.keras: | .venv/installed
-	$(call learn,--split actors:$* --config export/strangers.toml --extra $(EXTRA))
+runs/teachers/familiar-%/model.keras: | .venv/installed
+	$(call begin,$*,--split common --config export/familiar.toml)
+runs/teachers/default-%/model.keras: | .venv/installed
+	$(call begin,$*,--split common)
+$(CHOSEN)/common/model.keras: $(TEACHERS)
+	$(call begin,0,--split common --config export/familiar.toml --teachers $(TEACHERS))
+$(CHOSEN)/common-extra/model.keras: | .venv/installed
+	$(call begin,0,--split common --config export/strangers.toml --extra $(EXTRA))
+$(CHOSEN)/actors-%/model.keras: | .venv/installed
+	$(call begin,0,--split actors:$* --config export/strangers.toml --extra $(EXTRA))
+$(RUNS)/common/model.keras $(RUNS)/common-extra/model.keras: \
+		$(RUNS)/%/model.keras: $(CHOSEN)/%/model.keras
+	$(call refit)
+$(RUNS)/actors-%/model.keras: $(CHOSEN)/actors-%/model.keras
+	$(call refit)
 $(RUNS)/released/model.keras: | .venv/installed
-	$(call learn,--config export/released.toml --extra $(EXTRA))
+	$(call begin,$(SEED),--config export/released.toml --extra $(EXTRA))
 $(RUNS)/without-%/model.keras: | .venv/installed
-	$(call learn,--config export/released.toml --extra $(filter-out %/$*,$(EXTRA)))
+	$(call begin,$(SEED),--config export/released.toml --extra $(filter-out %/$*,$(EXTRA)))
 
 $(RUNS)/released/$(INT8): $(RUNS)/released/model.keras
 	$(BIN)/python -m export.convert $(RUNS)/released --temperature-of export/protocols

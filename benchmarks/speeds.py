@@ -49,6 +49,13 @@ def answered(
     return played.predict(waveforms, batch_size=64, verbose=0)
 
 
+def scored(logits: np.ndarray, truth: np.ndarray) -> str:
+    """Two cells of a Markdown table: accuracy, and loss at the temperature that makes it least."""
+    scaled = scipy.special.log_softmax(logits / fit_temperature(logits, truth), axis=1)
+    loss = -scaled[np.arange(len(truth)), truth].mean()
+    return f"{np.mean(logits.argmax(axis=1) == truth):.1%} | {loss:.3f}"
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0].split(": ")[1])
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training run")
@@ -73,10 +80,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     print("| speeds | accuracy | loss at its best temperature |\n|---|---:|---:|")
     for speeds in CHOICES:
         mean = np.mean([logits[speed] for speed in speeds], axis=0)
-        scaled = scipy.special.log_softmax(mean / fit_temperature(mean, truth), axis=1)
-        loss = -scaled[np.arange(len(truth)), truth].mean()
         names = ", ".join(f"{speed:g}" for speed in speeds)
-        print(f"| {names} | {np.mean(mean.argmax(axis=1) == truth):.1%} | {loss:.3f} |")
+        print(f"| {names} | {scored(mean, truth)} |")
     return 0
 
 

@@ -6,7 +6,9 @@ Every figure comes from a file below ``export/metrics/`` that a command of this 
 ``<!-- figures: NAME -->`` and ``<!-- end -->``; the words around them are written by hand.
 """
 
+import functools
 import json
+import operator
 import re
 import sys
 from collections.abc import Callable, Sequence
@@ -31,6 +33,7 @@ FIGURES = {
     "UAR": "uar",
     "ECE": "ece",
 }
+SEEDS = {"seed 0": "", "seed 1": "seed1/"}  # where the figures of each are
 THRESHOLDS = (0.0, 0.3, 0.5, 0.7, 0.9)
 ELSEWHERE = {
     "nemo": "nEMO: Polish, acted, six emotions",
@@ -60,6 +63,63 @@ def protocols() -> str:
         for words, report in _protocols().items()
     ]
     return _table(["protocol", "recordings", "accuracy", *FIGURES], rows)
+
+
+def seeds() -> str:
+    """What was asked of the models, and what both seeds reached."""
+    rows = []
+    for words, (bar, figure) in BARS.items():
+        reached = [figure(seed) for seed in SEEDS.values()]
+        shown = [f"{100 * share:.1f}" for share in (*reached, sum(reached) / len(reached))]
+        rows.append([words, bar, *shown])
+    return _table(["%, or points of accuracy", "asked (aim)", *SEEDS, "mean"], rows)
+
+
+def _worst_class(seed: str) -> float:
+    classes = _metrics(f"{seed}common")["classes"]
+    return min(figures["recall"] for figures in classes.values())
+
+
+def _int8_gaps(seed: str) -> list[tuple[int, float]]:
+    """For each file, how many it was tested on, and its accuracy less that of its float32 twin."""
+    names = ("common", *_metrics(f"{seed}actors")["folds"]["runs"])
+    pairs = [(_metrics(f"{seed}{name}"), _metrics(f"{seed}{name}-float32")) for name in names]
+    return [(int8["count"], int8["accuracy"] - twin["accuracy"]) for int8, twin in pairs]
+
+
+def _int8_gap(seed: str) -> float:
+    gaps = _int8_gaps(seed)
+    return abs(sum(count * gap for count, gap in gaps)) / sum(count for count, _ in gaps)
+
+
+def _worst_int8_gap(seed: str) -> float:
+    return max(abs(gap) for _, gap in _int8_gaps(seed))
+
+
+def _figure(protocol: str, *keys: str) -> Callable[[str], float]:
+    def of_seed(seed: str) -> float:
+        found: Any = functools.reduce(operator.getitem, keys, _metrics(f"{seed}{protocol}"))
+        return float(found)
+
+    return of_seed
+
+
+BARS = {
+    "`common`: accuracy": ("at least 91.5 (95)", _figure("common", "accuracy")),
+    "`common`: weighted F1": ("at least 91.5 (95)", _figure("common", "weighted_f1")),
+    "`common`: accuracy of the worst class": ("above 75 (85)", _worst_class),
+    "`actors`: accuracy": ("at least 71 (80)", _figure("actors", "accuracy")),
+    "`actors-speech`: accuracy": ("at least 70 (78)", _figure("actors-speech", "accuracy")),
+    "`actors`: mean loss over `robust`": (
+        "at most 8 (4)",
+        _figure("actors", "robust", "mean_loss"),
+    ),
+    "`actors`: worse loss of ±10 dB": ("at most 2 (1)", _figure("actors", "robust", "gain_loss")),
+    "`common`: ECE": ("at most 5 (3)", _figure("common", "ece")),
+    "`actors`: ECE": ("at most 5 (3)", _figure("actors", "ece")),
+    "int8 less float32, all six files": ("within 0.5 (0.2)", _int8_gap),
+    "int8 less float32, worst of the six": ("", _worst_int8_gap),
+}
 
 
 def folds() -> str:
@@ -203,6 +263,7 @@ SECTIONS: dict[str, Callable[[], str]] = {
     for function in (
         summary,
         protocols,
+        seeds,
         folds,
         classes,
         slices,

@@ -48,7 +48,8 @@ def collect(runs: Path, out: Path) -> list[str]:
     Args:
         runs: A folder of run folders; those called as in :data:`NAMES` are taken.
         out: Gets a folder for each, with the last parts of the names in :data:`KEPT`. Paths to
-            corpora in the settings are cut down to the corpus's name.
+            corpora in the settings are cut down to the corpus's name, those to teachers to their
+            run and file.
 
     Returns:
         The names of the runs taken.
@@ -208,7 +209,7 @@ def _refuse_foreign(folder: Path) -> None:
 
 
 def _without_paths(path: Path) -> dict[str, Any]:
-    """Settings with corpora by their names alone: the rest of the path is one machine's matter."""
+    """Settings with corpora and teachers by name: the rest of a path is one machine's matter."""
     try:
         settings = tomllib.loads(path.read_text(encoding="utf-8"))
     except (ValueError, OSError) as error:
@@ -219,6 +220,8 @@ def _without_paths(path: Path) -> dict[str, Any]:
             settings[key] = Path(value).name
         elif value is not None:
             settings[key] = [Path(corpus).name for corpus in value]
+    if teachers := settings.get("train", {}).get("teachers"):
+        settings["train"]["teachers"] = ["/".join(Path(path).parts[-2:]) for path in teachers]
     return settings
 
 

@@ -128,6 +128,9 @@ class TrainConfig:
             switches it off.
         extra_share: Share of every batch that comes from further corpora, as much from each.
         validation: Share of the training side held out to watch, and to fit the temperature on.
+        temperature: What logits are divided by where nothing is held out to fit that on.
+        teachers: Trained ``.keras`` models whose answers are learnt from beside the labels.
+        teaching: Share of the teachers in the loss.
         strategy: ``one`` device or ``mirrored`` over all GPUs.
         mixed_precision: Compute in bfloat16 with float32 weights.
     """
@@ -143,6 +146,9 @@ class TrainConfig:
     averaging: float = 0.045
     extra_share: float = 0.25
     validation: float = 0.1
+    temperature: float = 1.0
+    teachers: tuple[str, ...] = ()
+    teaching: float = 0.7
     strategy: str = "one"
     mixed_precision: bool = False
 

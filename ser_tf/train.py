@@ -49,6 +49,9 @@ models:
     add("--data", help="RAVDESS folder, folder of label/clip.wav, CSV, synthetic, or download")
     add("--model", metavar="NAME", help="what to train, of those below (default: cnn, ours)")
     add("--from", dest="start", type=Path, metavar="MODEL", help="fine-tune this .keras model")
+    add(
+        "--refit", type=Path, metavar="RUN", help="as RUN was trained, over its validation part too"
+    )
     add("--extra", nargs="+", metavar="DATA", help="further corpora, all of which are learnt from")
     add("--split", help="common, actors:K (fold K of five, from 0) or all")
     add("--drop", nargs="*", metavar="EMOTION", help="leave these out (default: as the model says)")
@@ -58,6 +61,7 @@ models:
     add("--weights", metavar="FROM", help="published weights of a model that starts from some")
     add("--epochs", type=int)
     add("--batch-size", type=int)
+    add("--teachers", nargs="+", metavar="MODEL", help="learn from .keras models of this split too")
     add("--seed", type=int)
     add("--strategy", choices=("one", "mirrored"), help="one device, or all GPUs")
     add("--mixed-precision", action=argparse.BooleanOptionalAction, help="bfloat16 arithmetic")
@@ -76,9 +80,11 @@ def _system(name: str) -> System:
 def _settings(args: argparse.Namespace, start: "Start | None") -> Config:
     """Defaults of the model, below the settings of a file, below those of the command line."""
     config = start.config if start else Config()
+    if args.refit:
+        config = _refitted(Run.existing(args.refit))
     told = read_config(args.config, config) if args.config else config
     system = _system(args.model or told.model.name)
-    if not start:
+    if not start and not args.refit:
         defaults = {"drop": system.drop, "train": defaults_of(system)}
         config = updated(config, defaults, system.name)
     if args.config:
@@ -92,15 +98,39 @@ def _settings(args: argparse.Namespace, start: "Start | None") -> Config:
     # The run's folder must mean the same from anywhere.
     extra = [_absolute(data) for data in config.extra]
     data, weights = _absolute(config.data), _absolute(config.model.weights)
+    teachers = [_absolute(teacher) for teacher in config.train.teachers]
     paths = {"data": data, "extra": extra, "model": {"weights": weights}}
+    paths["train"] = {"teachers": teachers}
     config = updated(config, paths, "command line")
     positive = ("epochs", "batch_size", "learning_rate")
     for name in positive:
         if getattr(config.train, name) <= 0:
             raise ConfigError(f"{name} must be above zero, not {getattr(config.train, name)}")
+    if config.train.teachers and (start or not system.ours):
+        raise ConfigError("--teachers are for our own model, trained from nothing")
     if config.extra and not system.ours:
         raise ConfigError(f"{system.name} learns from one corpus; leave out --extra")
     return config
+
+
+def _refitted(finished: Run) -> Config:
+    """The settings of a finished run, with nothing held out and the temperature that it found.
+
+    Raises:
+        RunError: It is no finished run of our own model, trained from nothing, or had held nothing
+            out itself.
+        ConfigError: Its settings cannot be read.
+    """
+    config = read_config(finished.config)
+    if finished.start.exists() or not _system(config.model.name).ours:
+        raise RunError(f"{finished.folder}: --refit is for our own model, trained from nothing")
+    if not finished.finished:
+        raise RunError(f"{finished.folder}: is not finished; finish it with --resume first")
+    found = json.loads(finished.metrics.read_text()).get("temperature")
+    if not config.train.validation or found is None:
+        raise RunError(f"{finished.folder}: held nothing out, so nothing is left to learn from")
+    told = {"train": {"validation": 0.0, "temperature": found}}
+    return updated(config, told, str(finished.folder))
 
 
 def _absolute(data: str) -> str:
@@ -133,6 +163,11 @@ def main(argv: Sequence[str] | None = None) -> int:
         parser.error("--from brings its own model; leave out --model")
     if args.start and not args.data:
         parser.error("--from needs the clips to learn from in --data")
+    others = {"--config": args.config, "--model": args.model, "--from": args.start}
+    if args.refit and (args.resume or any(others.values())):
+        parser.error(
+            f"--refit takes the settings of its run; leave out --resume, {', '.join(others)}"
+        )
     run: Run | None = None
     try:
         if args.resume:
@@ -162,6 +197,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             share = config.train.validation
             split = deal(recordings, config.split, validation=share, seed=VALIDATION_SEED)
         split = splits.without(split, config.drop)
+        if config.train.teachers:
+            from ser_tf import distil
+
+            for teacher in config.train.teachers:
+                distil.refuse_leaks(Path(teacher), split)
         if start:
             clips = [*split.train, *split.validation, *split.test]
             labels = finetune.labels_of(clips, start.origin.labels)

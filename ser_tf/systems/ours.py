@@ -13,7 +13,7 @@ import numpy as np
 import tensorflow as tf
 from tqdm.keras import TqdmCallback
 
-from ser_tf import decoding, finetune, fitting, models, origin, pipeline
+from ser_tf import decoding, distil, finetune, fitting, models, origin, pipeline
 from ser_tf.config import Config
 from ser_tf.corpora.recording import Recording
 from ser_tf.origin import Origin
@@ -120,6 +120,10 @@ def train(
     with strategy.scope() if strategy else contextlib.nullcontext():
         body = models.build_body(config.model, config.frontend, len(labels))
         network, optimizer = body, keras.optimizers.AdamW
+        if settings.teachers:
+            teachers, learnt = distil.load_teachers(settings.teachers, config, labels)
+            features.set_weights(learnt.get_weights())
+            network = distil.Taught(body, teachers, settings.teaching, settings.seed)
         if start:
             start.hand_over(features, body, labels)
             network = finetune.FrozenStatistics(body, config.model.dropout)
@@ -138,7 +142,7 @@ def train(
     done = 0
     if run.state.exists():
         done = run.load_state(state)
-    elif not start:
+    elif not start and not settings.teachers:
         fitting.set_statistics(features, shards, config.frontend)
     run.keep_history(done)
 
@@ -213,15 +217,17 @@ def _finish(
         "seconds": run.seconds(),
     }
     least = 1
+    if config.train.temperature != 1.0:
+        facts["temperature"] = config.train.temperature
     if start:
         facts["temperature"] = start.temperature
         least = finetune.LEAST_FOR_TEMPERATURE
         start.hand_over(features, plain, known.labels)
         if held_out and set(known.labels) <= set(start.origin.labels):
-            facts["validation_accuracy_before"] = _accuracy(*_logits(model, held_out))
+            facts["validation_accuracy_before"] = _accuracy(*logits_of(model, held_out))
     plain.set_weights(body.get_weights())
     if held_out:
-        logits, truth = _logits(model, held_out)
+        logits, truth = logits_of(model, held_out)
         facts["validation_recordings"] = len(truth)
         facts["validation_accuracy"] = _accuracy(logits, truth)
         if len(truth) >= least:
@@ -232,7 +238,7 @@ def _finish(
     return run.model
 
 
-def _logits(model: keras.Model, shards: decoding.Shards) -> tuple[np.ndarray, np.ndarray]:
+def logits_of(model: keras.Model, shards: decoding.Shards) -> tuple[np.ndarray, np.ndarray]:
     """What is divided by the temperature, float32 ``(recordings, classes)``, and the labels."""
     answering = keras.Model(model.input, model.get_layer("temperature").input)
     pairs = [(answering(x, training=False).numpy(), y) for x, y in pipeline.waveforms(shards, 32)]
