@@ -49,17 +49,23 @@ def plain_model(batch: int = 1, frame: int = 480) -> bytes:
     return converter.convert()
 
 
-def model() -> bytes:
+def model(labels: tuple[str, ...] = EMOTIONS) -> bytes:
     """The stub with metadata."""
     from export.metadata import embed
 
-    return embed(
-        plain_model(), EMOTIONS, SAMPLE_RATE, 1, "stub", "Tells tones apart.", "Apache-2.0"
-    )
+    return embed(plain_model(), labels, SAMPLE_RATE, 1, "stub", "Tells tones apart.", "Apache-2.0")
 
 
 def write(folder: Path, name: str = "ser.tflite") -> Path:
     """The stub as a file in ``folder``."""
     path = folder / name
     path.write_bytes(model())
+    return path
+
+
+def write_swapped(folder: Path) -> Path:
+    """A model that takes happy for sad and sad for happy."""
+    swap = {"happy": "sad", "sad": "happy"}
+    path = folder / "ser.tflite"
+    path.write_bytes(model(tuple(swap.get(label, label) for label in EMOTIONS)))
     return path

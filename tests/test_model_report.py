@@ -15,7 +15,6 @@ import pytest
 import soundfile
 
 from edge import audio
-from export.metadata import embed
 from ser_tf import evaluate, latency, metrics, model_report
 from ser_tf.answers import Answers
 from ser_tf.calibration import reliability
@@ -56,14 +55,7 @@ def stub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """A model that takes happy for sad and sad for happy."""
-    swap = {"happy": "sad", "sad": "happy"}
-    labels = [swap.get(label, label) for label in stub_model.EMOTIONS]
-    path = tmp_path_factory.mktemp("other") / "ser.tflite"
-    path.write_bytes(
-        embed(stub_model.plain_model(), labels, stub_model.SAMPLE_RATE, 1, "x", "Swaps.", "MIT")
-    )
-    return path
+    return stub_model.write_swapped(tmp_path_factory.mktemp("other"))
 
 
 def command(model, corpus, out, *more):

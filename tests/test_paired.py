@@ -8,7 +8,6 @@ import numpy as np
 import pytest
 import soundfile
 
-from export.metadata import embed
 from ser_tf import evaluate, metrics, paired
 from ser_tf.answers import Answers
 from ser_tf.bootstrap import Bootstrap
@@ -39,14 +38,7 @@ def stub(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def other(tmp_path_factory):
-    """A model that takes happy for sad and sad for happy."""
-    swap = {"happy": "sad", "sad": "happy"}
-    labels = [swap.get(label, label) for label in stub_model.EMOTIONS]
-    path = tmp_path_factory.mktemp("other") / "ser.tflite"
-    path.write_bytes(
-        embed(stub_model.plain_model(), labels, stub_model.SAMPLE_RATE, 1, "x", "Swaps.", "MIT")
-    )
-    return path
+    return stub_model.write_swapped(tmp_path_factory.mktemp("other"))
 
 
 def command(*options):
