@@ -58,12 +58,11 @@ runs/teachers/default-%/model.keras: | .venv/installed
 	$(call begin,$*,--split common)
 $(CHOSEN)/common/model.keras: $(TEACHERS)
 	$(call begin,0,--split common --config export/familiar.toml --teachers $(TEACHERS))
-$(CHOSEN)/common-extra/model.keras: | .venv/installed
-	$(call begin,0,--split common --config export/strangers.toml --extra $(EXTRA))
+$(RUNS)/common-extra/model.keras: | .venv/installed
+	$(call begin,$(SEED),--split common --config export/strangers.toml --extra $(EXTRA))
 $(CHOSEN)/actors-%/model.keras: | .venv/installed
 	$(call begin,0,--split actors:$* --config export/strangers.toml --extra $(EXTRA))
-$(RUNS)/common/model.keras $(RUNS)/common-extra/model.keras: \
-		$(RUNS)/%/model.keras: $(CHOSEN)/%/model.keras
+$(RUNS)/common/model.keras: $(CHOSEN)/common/model.keras
 	$(call refit)
 $(RUNS)/actors-%/model.keras: $(CHOSEN)/actors-%/model.keras
 	$(call refit)

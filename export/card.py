@@ -22,6 +22,7 @@ SECTION = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- end -->)", re.DOTALL)
 
 PROTOCOLS = {
     "common": "`common`: random 80/20, the same voices on both sides",
+    "common-extra": "the same, nEMO and EmoSpeech learnt from too",
     "actors": "`actors`: voices never heard, {folds}",
     "actors-speech": "`actors-speech`: the same, speech alone",
 }

@@ -127,6 +127,7 @@ def test_the_accuracy_before_stands_beside_that_after(again: tuple[Path, str]) -
     assert f"of 4 recordings ({facts['validation_accuracy_before']:.1%} before)" in printed
 
 
+@pytest.mark.slow
 def test_a_stopped_run_resumes_and_ends_with_the_same_weights(
     tuned: Path,
     again: tuple[Path, str],

@@ -58,6 +58,7 @@ def executed(project: Path) -> Notebook:
     return run
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_a_corpus_is_explored(executed: Notebook, tmp_path: Path) -> None:
     synthetic.generate(tmp_path / "voices", speakers=2, clips=2)
@@ -80,6 +81,7 @@ def test_two_models_are_compared(executed: Notebook, generated_corpus: Path, pro
     assert metrics["against"]["count"] == 128
 
 
+@pytest.mark.slow
 @pytest.mark.timeout(600)
 def test_own_clips_make_a_model_with_labels_of_their_own(
     executed: Notebook, generated_corpus: Path, project: Path

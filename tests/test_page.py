@@ -182,6 +182,7 @@ def test_a_voice_is_recorded_in_the_browser(page, address):
     page.get_by_role("slider", name="Position in the recording").wait_for()
 
 
+@pytest.mark.slow
 def test_ten_visitors_at_once_each_get_their_own_answer(browser, address, tmp_path):
     emotions = [*stub_model.EMOTIONS, "happy", "sad"]
     with_files = [

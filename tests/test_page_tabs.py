@@ -116,7 +116,7 @@ def test_all_tabs_are_reached_by_keyboard(page, address):
         page.get_by_role("tab", name=name, selected=True).wait_for()
 
 
-@pytest.mark.parametrize("colours", ["light", "dark"])
+@pytest.mark.parametrize("colours", ["light", pytest.param("dark", marks=pytest.mark.slow)])
 def test_no_tab_has_what_axe_complains_of_or_is_wider_than_a_phone(
     colours, browser, address, tmp_path
 ):
