@@ -81,7 +81,7 @@ def sounds(
 def compare_windows(runs: Path, corpus: Sequence[Recording], clips: int) -> None:
     """Print how good an answer is so many seconds after a voice set in, by window."""
     right: dict[tuple[str, float], list[bool]] = {}
-    generator, folders = np.random.default_rng(0), sorted(runs.glob("actors-*"))
+    generator, folders = np.random.default_rng(0), sorted(runs.glob("actors-*/"))
     with tqdm(total=len(folders) * clips, unit="clip", leave=False) as progress:
         for folder in folders:
             model = EmotionClassifier(folder / "export" / "ser_int8.tflite")

@@ -71,7 +71,7 @@ def seeds() -> str:
     rows = []
     for words, (bar, figure) in BARS.items():
         reached = [figure(seed) for seed in SEEDS.values()]
-        shown = [f"{100 * share:.1f}" for share in (*reached, sum(reached) / len(reached))]
+        shown = [f"{100 * share:.2f}" for share in (*reached, sum(reached) / len(reached))]
         rows.append([words, bar, *shown])
     return _table(["%, or points of accuracy", "asked (aim)", *SEEDS, "mean"], rows)
 
