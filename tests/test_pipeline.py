@@ -11,7 +11,7 @@ import pytest
 import soundfile
 import tensorflow as tf
 from conftest import OFF
-from voice_clips import saved, three, voice
+from voice_clips import saved, voice
 
 from edge import audio
 from edge.classifier import cut, window_starts
@@ -28,11 +28,6 @@ CLIPS, BATCH = 64, 16
 @pytest.fixture
 def cache(tmp_path: Path) -> str:
     return str(tmp_path / "cache")
-
-
-@pytest.fixture
-def clips(tmp_path: Path) -> list[Recording]:
-    return three(tmp_path / "clips")
 
 
 def log_mels(recordings: list[Recording], cache: str, floor_db: float) -> np.ndarray:
@@ -235,16 +230,16 @@ def test_another_seed_gives_another_order_and_other_changes(many, small_bank):
     assert np.abs(first - other).mean() > 0.1
 
 
-def test_a_recording_is_changed_anew_every_epoch(clips, cache, small_bank):
-    shards = decoding.prepare(clips[:1], EMOTIONS, cache)
+def test_a_recording_is_changed_anew_every_epoch(tmp_path, cache, small_bank):
+    shards = decoding.prepare([saved(tmp_path, voice(0.2))], EMOTIONS, cache)
     config = AugmentConfig(mixup=0.0)
     epochs = taken(batches_of(shards, config, len(EMOTIONS), batch_size=1), 0, 3)
     for (first, *_), (second, *_) in itertools.combinations(epochs, 2):
         assert np.abs(first - second).max() > 1
 
 
-def test_a_recording_is_played_at_every_speed_over_the_epochs(clips, cache, small_bank):
-    shards = decoding.prepare(clips[:1], EMOTIONS, cache)
+def test_a_recording_is_played_at_every_speed_over_the_epochs(tmp_path, cache, small_bank):
+    shards = decoding.prepare([saved(tmp_path, voice(0.2))], EMOTIONS, cache)
     config = AugmentConfig(**{**vars(OFF), "speed": 0.06})
     epochs = taken(batches_of(shards, config, len(EMOTIONS), batch_size=1), 0, 40)
     heard = {log_mel.tobytes() for log_mel, *_ in epochs}
