@@ -22,7 +22,6 @@ SEED ?= 0
 JOBS ?= 2
 RUNS := runs/seed$(SEED)
 CHOSEN := runs/chosen
-TEACHERS := $(patsubst %,runs/teachers/%/model.keras,familiar-0 familiar-1 default-0)
 FOLDS := actors-0 actors-1 actors-2 actors-3 actors-4
 INT8 := export/ser_int8.tflite
 PRECISION ?= --mixed-precision
@@ -52,12 +51,8 @@ define refit
 $(call learn,--refit $(CHOSEN)/$(notdir $(@D)) --seed $(SEED))
 endef
 
-runs/teachers/familiar-%/model.keras: | .venv/installed
-	$(call begin,$*,--split common --config export/familiar.toml)
-runs/teachers/default-%/model.keras: | .venv/installed
-	$(call begin,$*,--split common)
-$(CHOSEN)/common/model.keras: $(TEACHERS)
-	$(call begin,0,--split common --config export/familiar.toml --teachers $(TEACHERS))
+$(CHOSEN)/common/model.keras: | .venv/installed
+	$(call begin,0,--split common --config export/familiar.toml)
 $(RUNS)/common-extra/model.keras: | .venv/installed
 	$(call begin,$(SEED),--split common --config export/strangers.toml --extra $(EXTRA))
 $(CHOSEN)/actors-%/model.keras: | .venv/installed
