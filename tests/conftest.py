@@ -5,6 +5,9 @@ from pathlib import Path
 import pytest
 
 from ser_tf.config import AugmentConfig
+from ser_tf.corpora import load_corpus
+from ser_tf.splits import make_split, write_split
+from tests import evaluation, stub_model
 
 ROOT = Path(__file__).resolve().parent.parent
 
@@ -30,6 +33,28 @@ def real_data() -> Path:
     folder = ROOT.parent / "shared" / "data"
     if not folder.is_dir():
         pytest.skip(f"real recordings are not at {folder.name} beside the project")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def stub(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A model that tells tones apart."""
+    return stub_model.write(tmp_path_factory.mktemp("model"))
+
+
+@pytest.fixture(scope="session")
+def tones(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A labelled folder whose recordings the stub answers rightly, save two."""
+    return evaluation.write_tones(tmp_path_factory.mktemp("corpus") / "tones")
+
+
+@pytest.fixture
+def run_folder(tmp_path: Path, tones: Path, stub: Path) -> Path:
+    """RUN/export/ser_int8.tflite and RUN/split.json, as training on the tones leaves them."""
+    folder = tmp_path / "run"
+    (folder / "export").mkdir(parents=True)
+    (folder / "export" / "ser_int8.tflite").write_bytes(stub.read_bytes())
+    write_split(make_split(load_corpus(tones), "common"), folder / "split.json")
     return folder
 
 

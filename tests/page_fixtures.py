@@ -8,12 +8,6 @@ from tests.page import ARGUMENTS, CHROMIUM, SPOKEN, page_server, visitor
 
 
 @pytest.fixture(scope="session")
-def stub(tmp_path_factory):
-    """A model that tells tones apart."""
-    return stub_model.write(tmp_path_factory.mktemp("model"), "stub.tflite")
-
-
-@pytest.fixture(scope="session")
 def server_folder(tmp_path_factory):
     return tmp_path_factory.mktemp("server")
 

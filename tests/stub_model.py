@@ -56,7 +56,7 @@ def model(labels: tuple[str, ...] = EMOTIONS) -> bytes:
     return embed(plain_model(), labels, SAMPLE_RATE, 1, "stub", "Tells tones apart.", "Apache-2.0")
 
 
-def write(folder: Path, name: str = "ser.tflite") -> Path:
+def write(folder: Path, name: str = "stub.tflite") -> Path:
     """The stub as a file in ``folder``."""
     path = folder / name
     path.write_bytes(model())
@@ -66,6 +66,6 @@ def write(folder: Path, name: str = "ser.tflite") -> Path:
 def write_swapped(folder: Path) -> Path:
     """A model that takes happy for sad and sad for happy."""
     swap = {"happy": "sad", "sad": "happy"}
-    path = folder / "ser.tflite"
+    path = folder / "stub.tflite"
     path.write_bytes(model(tuple(swap.get(label, label) for label in EMOTIONS)))
     return path

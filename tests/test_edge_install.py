@@ -51,7 +51,7 @@ def copied(folder: Path) -> Path:
     shutil.copytree(EDGE, folder / "edge", ignore=shutil.ignore_patterns("*.tflite", "__*__"))
     waveform = stub_model.tone("happy", 2.0, 44_100) + stub_model.tone("sad", 2.0, 44_100) / 4
     soundfile.write(folder / "clip.wav", waveform, 44_100)
-    return stub_model.write(folder / "edge")
+    return stub_model.write(folder / "edge", "ser.tflite")
 
 
 def answer_as_here(python: Path, program: Path, model: Path, folder: Path) -> None:

@@ -49,11 +49,6 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stub(tmp_path_factory):
-    return stub_model.write(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def other(tmp_path_factory):
     return stub_model.write_swapped(tmp_path_factory.mktemp("other"))
 
@@ -317,7 +312,7 @@ def test_a_report_is_replaced_with_its_evaluation(tmp_path, corpus, stub):
 
 
 def test_a_model_whose_training_is_not_known_is_told_to_be_so(tmp_path, corpus, stub, evaluated):
-    assert "No split.json stands beside ser.tflite" in (
+    assert "No split.json stands beside stub.tflite" in (
         evaluated / "report" / "index.html"
     ).read_text(encoding="utf-8")
     (tmp_path / "ser.tflite").write_bytes(stub.read_bytes())

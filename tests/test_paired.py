@@ -32,11 +32,6 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def stub(tmp_path_factory):
-    return stub_model.write(tmp_path_factory.mktemp("model"))
-
-
-@pytest.fixture(scope="module")
 def other(tmp_path_factory):
     return stub_model.write_swapped(tmp_path_factory.mktemp("other"))
 
@@ -67,7 +62,7 @@ def test_the_difference_of_two_models_is_printed_and_kept(compared, stub, other)
     assert found["classes"]["sad"]["difference"] == pytest.approx((4 - 2) / CLIPS)
     assert found["classes"]["calm"]["difference"] == 0
     assert found["mcnemar"] == {"this_alone": 4, "other_alone": 2, "p": 0.6875}
-    names = [f"{path.parent.name}/ser.tflite" for path in (stub, other)]
+    names = [f"{path.parent.name}/stub.tflite" for path in (stub, other)]
     assert found["names"] == names
     assert f"| accuracy | recordings | {names[0]} | {names[1]} |" in printed
     assert "| all | 18 | 88.9 % | 77.8 % | +11.1 |" in printed

@@ -9,13 +9,7 @@ import soundfile
 
 from edge.classifier import EmotionClassifier
 from ser_tf import evaluate
-from tests import stub_model
 from tests.stub_model import EMOTIONS, SAMPLE_RATE, tone
-
-
-@pytest.fixture(scope="module")
-def stub(tmp_path_factory):
-    return stub_model.write(tmp_path_factory.mktemp("model"))
 
 
 @pytest.fixture
