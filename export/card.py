@@ -244,8 +244,9 @@ def elsewhere() -> str:
         ):
             report = _metrics(folder)
             cells = [f"{report['count']:,}", _accuracy(report), *_figures(report)]
-            rows.append([words, learnt, *cells])
-    return _table(["corpus", "learnt from", "recordings", "accuracy", *FIGURES], rows)
+            rows.append([words, learnt, *cells, _percent(report["among_present"]["uar"])])
+    header = ["corpus", "learnt from", "recordings", "accuracy", *FIGURES, "UAR among its emotions"]
+    return _table(header, rows)
 
 
 def speed() -> str:

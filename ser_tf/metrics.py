@@ -184,6 +184,30 @@ def overall(truth: Sequence[str], answered: Sequence[str]) -> dict[str, float]:
     }
 
 
+def among_present(
+    truth: Sequence[str], probabilities: ArrayLike, labels: Sequence[str]
+) -> dict[str, Any] | None:
+    """Figures where the most probable of the emotions that the truth contains is the answer.
+
+    A corpus of four emotions is answered with four, as somebody would have it who knows that no
+    other occurs. Silence stays silence.
+
+    Returns:
+        ``{"labels": [...]}`` with the keys of :func:`overall`; None where the truth contains all
+        labels, or one alone, which leaves nothing to tell apart.
+    """
+    occurring = set(truth)
+    present = [label for label in labels if label in occurring]
+    if len(present) in (1, len(labels)):
+        return None
+    rows = _rows(probabilities, labels)
+    chosen = rows[:, [labels.index(label) for label in present]].argmax(axis=1)
+    answered = [
+        present[index] if row.any() else SILENCE for index, row in zip(chosen, rows, strict=True)
+    ]
+    return {"labels": present, **overall(truth, answered)}
+
+
 def intervals(
     truth: Sequence[str],
     answered: Sequence[str],
@@ -266,6 +290,8 @@ def measure(
 ) -> dict[str, Any]:
     """All figures of one evaluation, ready for JSON.
 
+    ``"among_present"`` is there where :func:`among_present` finds a label that the truth lacks.
+
     Args:
         truth: n label names, each one of ``labels``.
         probabilities: float[n, L]; a row of zeros where the answer was silence.
@@ -284,6 +310,7 @@ def measure(
     if foreign := sorted(set(truth) - set(labels)):
         raise ValueError(f"no such label: {', '.join(foreign)}")
     answered = answers(rows, labels)
+    narrowed = among_present(truth, rows, labels)
     calibration: dict[str, float | None] = {"ece": calibration_error(truth, rows, labels)}
     if temperature is not None:
         raw = unscaled(rows, temperature)
@@ -294,6 +321,7 @@ def measure(
         "silent": answered.count(SILENCE),
         **overall(truth, answered),
         **calibration,
+        **({} if narrowed is None else {"among_present": narrowed}),
         "coverage": coverage_accuracy(truth, rows, labels),
         "intervals": intervals(truth, answered, labels, speakers or [""] * len(truth)),
         "classes": by_class(truth, answered, labels),

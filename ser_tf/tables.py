@@ -36,6 +36,8 @@ def markdown(report: Mapping[str, Any]) -> str:
         low_high = spread.get(key)
         interval = "–".join(percent(end) for end in low_high) if low_high else ""
         lines.append(f"| {name} | {percent(report[key])} | {interval} |")
+    if "among_present" in report:
+        lines += _narrowed(report["among_present"], shown)
     if "folds" in report:
         lines += _folds_table(report["folds"])
     lines += [
@@ -62,6 +64,15 @@ def markdown(report: Mapping[str, Any]) -> str:
     if "against" in report:
         lines += paired.markdown(report["against"])
     return "\n".join(lines) + "\n"
+
+
+def _narrowed(figures: Mapping[str, Any], shown: Mapping[str, str]) -> list[str]:
+    among = f"answered among the {len(figures['labels'])} emotions that occur"
+    return [
+        f"| {name}, {among} | {percent(figures[key])} | |"
+        for key, name in shown.items()
+        if key in figures
+    ]
 
 
 def _folds_table(folds: Mapping[str, Any]) -> list[str]:

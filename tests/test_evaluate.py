@@ -59,6 +59,16 @@ def test_the_figures_are_those_of_the_answers(tones, stub):
     assert report["model"]["bytes"] == stub.stat().st_size
 
 
+def test_the_table_says_what_is_right_among_the_emotions_that_occur(tones, stub):
+    recordings = load_corpus(tones)
+    report = evaluate.figures(stub, evaluate.run(stub, recordings)) | evaluate.facts(
+        str(tones), recordings, "elsewhere", len(recordings)
+    )
+    report["among_present"]["uar"] = 0.9875
+    lines = evaluate.markdown(report).splitlines()
+    assert "| UAR, answered among the 3 emotions that occur | 98.8 % | |" in lines
+
+
 def test_a_silent_recording_counts_as_wrong(tmp_path, stub):
     for name, level in (("a", 0.3), ("b", 0.0)):
         (tmp_path / "data" / "calm").mkdir(parents=True, exist_ok=True)

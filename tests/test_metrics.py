@@ -77,6 +77,21 @@ def test_nothing_but_silence_is_measured_as_all_wrong():
     assert report["ece"] is None
 
 
+def test_among_the_emotions_that_occur_the_most_probable_of_them_is_the_answer():
+    probabilities = [[0.5, 0.4, 0.1], [0.5, 0.1, 0.4], [0.0, 0.0, 1.0], [0.0, 0.0, 0.0]]
+    report = metrics.measure(["calm", "calm", "sad", "sad"], probabilities, LABELS)
+    assert report["accuracy"] == 1 / 4
+    among = report["among_present"]
+    assert among["labels"] == ["calm", "sad"]
+    assert among["accuracy"] == 2 / 4  # the first is calm now, the silent one still missed
+    assert among["uar"] == (1 / 2 + 1 / 2) / 2
+
+
+@pytest.mark.parametrize("truth", [LABELS, ["sad"] * 3])
+def test_where_all_or_one_of_the_emotions_occur_there_is_nothing_to_narrow(truth):
+    assert "among_present" not in metrics.measure(list(truth), rows(["sad"] * 3), LABELS)
+
+
 def test_a_class_absent_from_the_truth_does_not_enter_the_means():
     answered = ["calm", "angry", "sad", "sad"]
     report = metrics.measure(["calm", "calm", "sad", "sad"], rows(answered), LABELS)
