@@ -161,11 +161,13 @@ class Config:
         data: The corpus that ``split`` deals into parts.
         extra: Further corpora, all of which are learnt from.
         drop: Emotions that are left out, of every part.
+        relabel: Emotions of further corpora that are learnt under another name, ``theirs=ours``.
     """
 
     data: str = "synthetic"
     extra: tuple[str, ...] = ()
     drop: tuple[str, ...] = ()
+    relabel: tuple[str, ...] = ()
     split: str = "common"
     frontend: FrontendConfig = field(default_factory=FrontendConfig)
     augment: AugmentConfig = field(default_factory=AugmentConfig)

@@ -14,6 +14,7 @@ from ser_tf import splits
 from ser_tf.config import Config, ConfigError, TrainConfig, read_config, updated
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
+from ser_tf.corpora.relabel import relabelled
 from ser_tf.emotions import EMOTIONS
 from ser_tf.runs import Run, RunError
 from ser_tf.systems import SYSTEMS, System, defaults_of, trainer_of
@@ -207,10 +208,11 @@ def main(argv: Sequence[str] | None = None) -> int:
             labels = finetune.labels_of(clips, start.origin.labels)
             print(finetune.summary(clips, labels, start.origin.labels), file=sys.stderr)
         known = labels if start else EMOTIONS
-        extra = [
-            [r for r in load_corpus(data, strict=args.strict, labels=known) if r.emotion in labels]
-            for data in config.extra
-        ]
+        extra = []
+        for data in config.extra:
+            further = load_corpus(data, strict=args.strict, labels=known)
+            further = relabelled(further, config.relabel, known)
+            extra.append([recording for recording in further if recording.emotion in labels])
         if not run:
             run = Run.create(args.out)
             names = [Path(data).name for data in config.extra]

@@ -11,6 +11,7 @@ import soundfile
 
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.labelled import label_of
+from ser_tf.corpora.relabel import relabelled
 from ser_tf.emotions import EMOTIONS
 
 
@@ -344,6 +345,23 @@ def test_a_folder_of_other_folders_names_what_was_found(tmp_path: Path) -> None:
     record(tmp_path / "train" / "sad" / "clip.wav")
     with pytest.raises(CorpusError, match=r"no folder in it is named after a label.*train"):
         load_corpus(tmp_path)
+
+
+def test_emotions_of_a_corpus_are_learnt_under_another_name(tmp_path: Path) -> None:
+    for label in ("calm", "happy", "neutral"):
+        record(tmp_path / label / "a.wav")
+    renamed = relabelled(load_corpus(tmp_path), ["calm=neutral", "neutral=sad"], EMOTIONS)
+    assert {recording.name: recording.emotion for recording in renamed} == {
+        "calm/a": "neutral",
+        "happy/a": "happy",
+        "neutral/a": "sad",
+    }
+
+
+@pytest.mark.parametrize("pair", ["calm", "calm=", "calm=bored", "bored=calm"])
+def test_a_name_that_is_no_emotion_cannot_be_given(pair: str) -> None:
+    with pytest.raises(ValueError, match=f"relabel: {pair!r} is not THEIRS=OURS with two of neut"):
+        relabelled([], [pair], EMOTIONS)
 
 
 def test_a_corpus_of_broken_files_alone_is_an_error(tmp_path: Path) -> None:

@@ -6,7 +6,9 @@ import signal
 import subprocess
 import sys
 import time
+from collections import Counter
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -257,6 +259,32 @@ def test_further_corpora_are_learnt_from_and_named(
     # A quarter of a batch of 16 is the further corpus's.
     trained = json.loads((run / "training.json").read_text())
     assert trained["steps"] == len(split["train"]) // 12
+
+
+def test_what_a_further_corpus_calls_calm_may_be_learnt_as_neutral(
+    generated_corpus: Path,
+    tiny_config: Path,
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('relabel = ["calm=neutral"]\n' + tiny_config.read_text())
+    learnt: list[Counter[str]] = []
+
+    def noted(corpora: list[np.ndarray], *rest: Any) -> np.ndarray:
+        learnt.extend(Counter(EMOTIONS[label] for label in labels) for labels in corpora)
+        return shares_of(corpora, *rest)
+
+    shares_of = fitting.class_shares
+    monkeypatch.setattr(fitting, "class_shares", noted)
+    options = ["--data", generated_corpus, "--config", settings, "--cache", cache]
+    options += ["--out", tmp_path / "run", "--extra", generated_corpus, "--epochs", 1]
+    assert train.main([*map(str, options)]) == 0
+    first, further = learnt
+    counted = Counter(recording.emotion for recording in load_corpus(generated_corpus))
+    assert further["neutral"] == counted["neutral"] + counted["calm"]
+    assert further["calm"] == 0 < first["calm"]
 
 
 def test_the_temperature_undoes_overconfidence() -> None:
