@@ -192,18 +192,18 @@ def _through_pipeline(
     recordings: list[Recording], features: "keras.Sequential", config: Config, cache: str
 ) -> tuple[dict[str, float], Iterable[Any], float]:
     """Clips per second from files to batches, the batches, and the seconds to set them up."""
-    batch_size, floor_db = config.train.batch_size, config.frontend.floor_db
+    batch_size, frontend = config.train.batch_size, config.frontend
     begin = time.perf_counter()
     shards = decoding.prepare(recordings, EMOTIONS, cache)
     reading = (time.perf_counter() - begin) / len(shards.labels)
     begin = time.perf_counter()
-    spectra = pipeline.spectrograms(shards, config.augment, floor_db, cache)
+    spectra = pipeline.spectrograms(shards, config.augment, frontend, cache)
     preparing = (time.perf_counter() - begin) / len(shards.labels)
 
     begin = time.perf_counter()
     weights = np.ones(len(EMOTIONS))
     batches = pipeline.training_batches(
-        [spectra], batch_size, features, weights, config.augment, floor_db=floor_db, seed=0
+        [spectra], batch_size, features, weights, config.augment, frontend, seed=0
     )
     setup = time.perf_counter() - begin
 
@@ -211,7 +211,7 @@ def _through_pipeline(
     first = _seconds_a_clip(itertools.islice(feed, len(shards.labels) // batch_size))
     later = _seconds_a_clip(itertools.islice(feed, FED_BATCHES))
     del feed  # or it would go on filling its buffer
-    plain = pipeline.plain_batches(shards, batch_size, features, len(EMOTIONS), floor_db)
+    plain = pipeline.plain_batches(shards, batch_size, features, len(EMOTIONS), frontend)
     rates = {
         LATER_EPOCHS: 1 / later,
         FIRST_EPOCH: 1 / (first + reading + preparing),

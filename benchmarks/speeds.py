@@ -17,11 +17,11 @@ import scipy.special
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 from ser_tf import decoding, models, pipeline
-from ser_tf.config import read_config
+from ser_tf.config import FrontendConfig, read_config
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.emotions import EMOTIONS
 from ser_tf.fitting import fit_temperature
-from ser_tf.frontend import LogMelSpectrogram
+from ser_tf.frontend import build_log_mel
 from ser_tf.runs import Run, RunError
 from ser_tf.splits import read_split
 
@@ -35,7 +35,7 @@ CHOICES = (
 
 
 def answered(
-    model: keras.Model, floor_db: float, speed: float, waveforms: np.ndarray
+    model: keras.Model, frontend: FrontendConfig, speed: float, waveforms: np.ndarray
 ) -> np.ndarray:
     """Logits at one playing speed: float32 ``(recordings, classes)``."""
     (body,) = (
@@ -43,7 +43,7 @@ def answered(
         for layer in model.layers
         if isinstance(layer, keras.Model) and layer.name != "features"
     )
-    log_mel = LogMelSpectrogram(floor_db=floor_db, speeds=(speed,))
+    log_mel = build_log_mel(frontend, speeds=(speed,))
     waveform = keras.Input(waveforms.shape[1:])
     played = keras.Model(waveform, body(model.get_layer("features")(log_mel(waveform))))
     return played.predict(waveforms, batch_size=64, verbose=0)
@@ -73,7 +73,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     batches = [(x.numpy(), y.numpy()) for x, y in pipeline.waveforms(held_out, 64)]
     waveforms, truth = (np.concatenate(part) for part in zip(*batches, strict=True))
     logits = {
-        speed: answered(model, config.frontend.floor_db, speed, waveforms)
+        speed: answered(model, config.frontend, speed, waveforms)
         for speed in sorted({speed for speeds in CHOICES for speed in speeds})
     }
     print(f"{split.name}: {len(truth)} recordings held out from training\n")

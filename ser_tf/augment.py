@@ -1,7 +1,7 @@
 """What may be changed in a recording without changing its emotion, in graph and in batches.
 
 Playing speed is changed once, at a few rates, when spectrograms are prepared. All else happens anew
-every epoch on mel power spectrograms, where a microphone, a room, noise and a narrow channel are
+every epoch on power spectrograms, where a microphone, a room, noise and a narrow channel are
 sums and products of a few thousand numbers a clip.
 
 Every function draws from stateless generators keyed by ``seed`` (int32 ``(2,)``), one key a batch,
@@ -18,8 +18,10 @@ from ser_tf.config import (
     FRAME_LENGTH,
     HOP_LENGTH,
     N_FRAMES,
+    N_HARMONIC_BINS,
     N_MELS,
     N_SAMPLES,
+    PITCH_FRAME_LENGTH,
     SAMPLE_RATE,
     AugmentConfig,
 )
@@ -31,8 +33,10 @@ BABBLE_VOICES = 3
 MASK_BANK = 4096  # SpecAugment masks drawn before training; each recording picks one at random
 NARROW_DB = -60.0  # what is left outside a narrow channel
 
-# Centre of each mel band, Hz.
-CENTRES = librosa.mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX)[1:-1].astype("float32")
+# Centre of each mel band, and of the narrow bins that may stand behind them, Hz.
+MEL_CENTRES = librosa.mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX)[1:-1].astype("float32")
+BIN_CENTRES = np.arange(N_HARMONIC_BINS, dtype="float32") * SAMPLE_RATE / PITCH_FRAME_LENGTH
+CENTRES = np.concatenate([MEL_CENTRES, BIN_CENTRES])
 
 
 def speeds(config: AugmentConfig) -> np.ndarray:
@@ -89,7 +93,7 @@ def change_channel(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -
     telephone or a codec. Signal-to-noise ratios are ratios of the power summed over bands.
 
     Args:
-        log_mel: float32 ``(batch, frames, bands)``, dB.
+        log_mel: float32 ``(batch, frames, bands)``, dB: mel bands, and any bins behind them.
         seed: int32 ``(2,)``.
         config: The probabilities and ranges.
 
@@ -98,7 +102,8 @@ def change_channel(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -
     """
     batch = tf.shape(log_mel)[0]
     count = (batch, 1, 1)
-    octaves = np.log2(np.maximum(CENTRES, 50) / 50) / np.log2(SAMPLE_RATE / 2 / 50)
+    centres = CENTRES[: log_mel.shape[-1]]
+    octaves = np.log2(np.maximum(centres, 50) / 50) / np.log2(SAMPLE_RATE / 2 / 50)
     knots = np.linspace(0, 1, EQUALISER_KNOTS)
     hats = np.maximum(0, 1 - np.abs(octaves[None] - knots[:, None]) * (EQUALISER_KNOTS - 1))
     response = config.equaliser_db * _normal(seed, 1, (batch, 1, EQUALISER_KNOTS))
@@ -113,7 +118,8 @@ def change_channel(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -
     if config.noise_probability:
         noisy = _uniform(seed, 6, 0.0, 1.0, count) < config.noise_probability
         colour = 2 * _uniform(seed, 3, 0.0, 1.0, count)
-        steady = tf.exp(-colour * np.log(CENTRES / 1000)) * _flicker(seed, batch)
+        steady = tf.exp(-colour * np.log(np.maximum(centres, F_MIN) / 1000))
+        steady *= _flicker(seed, batch)[..., : len(centres)]
         babble = tf.add_n([tf.roll(power, 1 + 2 * k, axis=0) for k in range(BABBLE_VOICES)])
         talking = _uniform(seed, 4, 0.0, 1.0, count) < BABBLE_SHARE
         noise = tf.where(talking, babble, steady)
@@ -126,7 +132,7 @@ def change_channel(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -
         narrow = _uniform(seed, 10, 0.0, 1.0, count) < config.narrow_probability
         low = _uniform(seed, 11, 0.0, 400.0, count)
         high = 3000 * tf.exp(_uniform(seed, 12, 0.0, float(np.log(8000 / 3000)), count))
-        outside = narrow & ((low > CENTRES) | (high < CENTRES))
+        outside = narrow & ((low > centres) | (high < centres))
         decibels += tf.where(outside, NARROW_DB, 0.0)
     return decibels
 
@@ -152,7 +158,7 @@ def _with_echo(power: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.T
 def _flicker(seed: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
     """How the power of steady noise varies from frame to frame: float32 ``(batch, frames, bands)``.
 
-    A band of few FFT bins varies more. Drawn from a table at random places.
+    A band of few FFT bins varies more, a single bin most. Drawn from a table at random places.
     """
     offset = _uniform(seed, 16, 0.0, float(len(_TEXTURE) - N_FRAMES), (batch, 1))
     rows = tf.cast(offset, tf.int32) + tf.range(N_FRAMES)
@@ -162,8 +168,9 @@ def _flicker(seed: tf.Tensor, batch: tf.Tensor) -> tf.Tensor:
 def _texture(rows: int = 4096) -> np.ndarray:
     width = np.diff(librosa.mel_frequencies(N_MELS + 2, fmin=F_MIN, fmax=F_MAX))[:-1]
     bins = np.maximum(1.0, width * FRAME_LENGTH / SAMPLE_RATE)
+    bins = np.concatenate([bins, np.ones(N_HARMONIC_BINS)])
     generator = np.random.default_rng(0)
-    return (generator.gamma(bins, size=(rows, N_MELS)) / bins).astype("float32")
+    return (generator.gamma(bins, size=(rows, len(bins))) / bins).astype("float32")
 
 
 _TEXTURE = _texture()
@@ -171,8 +178,8 @@ _TEXTURE = _texture()
 
 def _total(power: tf.Tensor) -> tf.Tensor:
     # Mel bands are normalised by their width, so the sum over frequency weighs them by it.
-    width = np.gradient(CENTRES).astype("float32")
-    return tf.reduce_sum(power * width, axis=(1, 2), keepdims=True)
+    width = np.gradient(MEL_CENTRES).astype("float32")
+    return tf.reduce_sum(power[..., :N_MELS] * width, axis=(1, 2), keepdims=True)
 
 
 def change_tempo(log_mel: tf.Tensor, seed: tf.Tensor, config: AugmentConfig) -> tf.Tensor:
@@ -237,14 +244,16 @@ def mask(log_mel: tf.Tensor, seed: tf.Tensor, bank: tuple[tf.Tensor, tf.Tensor])
     Park et al., 2019, https://arxiv.org/abs/1904.08779.
 
     Args:
-        log_mel: float32 ``(batch, 224, 64)``.
+        log_mel: float32 ``(batch, 224, bands)``. Bins behind the 64 mel bands are hidden by the
+            masks over time alone.
         seed: int32 ``(2,)``.
         bank: What :func:`draw_masks` gave.
     """
     time, frequency = bank
     choice = tf.cast(_uniform(seed, 8, 0.0, float(MASK_BANK), (tf.shape(log_mel)[0], 2)), tf.int32)
+    frequency = tf.pad(frequency, [[0, 0], [0, log_mel.shape[-1] - N_MELS]], constant_values=1.0)
     shown = tf.gather(time, choice[:, 0])[:, :, None] * tf.gather(frequency, choice[:, 1])[:, None]
-    mean = tf.reduce_mean(log_mel, axis=(1, 2), keepdims=True)
+    mean = tf.reduce_mean(log_mel[..., :N_MELS], axis=(1, 2), keepdims=True)
     return mean + (log_mel - mean) * shown
 
 

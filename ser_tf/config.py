@@ -27,6 +27,10 @@ N_MELS = 64
 F_MIN = 20.0  # Hz
 F_MAX = SAMPLE_RATE / 2  # Hz
 
+# Pitch is looked for in longer frames, which tell the harmonics of a low voice apart.
+PITCH_FRAME_LENGTH = 4 * HOP_LENGTH  # 1,024 samples under a Hann window: 64 ms
+N_HARMONIC_BINS = 96  # of its spectrum, 15.6 Hz each: up to 1,500 Hz
+
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message is one line that names it."""
@@ -39,7 +43,8 @@ class FrontendConfig:
     Attributes:
         n_mfcc: Cepstral coefficients kept. As many as mel bands keeps all a log-mel picture has.
         floor_db: Level below which a mel band counts as silent, in dB re one.
-        deltas: Whether Δ and ΔΔ stand beside the coefficients.
+        deltas: Of how many coefficients, from the lowest, Δ and ΔΔ stand beside them.
+        pitch: Whether the salience of fundamental frequencies and a pitch track stand beside them.
         whitening: How far features are brought to the same deviation: 0 leaves them as they are to
             one another, 1 makes all alike.
         speeds: Playing speeds whose answers are averaged in the exported graph. The trained layers
@@ -48,7 +53,8 @@ class FrontendConfig:
 
     n_mfcc: int = N_MELS
     floor_db: float = -80.0
-    deltas: bool = True
+    deltas: int = 24
+    pitch: bool = True
     whitening: float = 0.5
     speeds: tuple[float, ...] = (0.94, 1.0, 1.06)
 
@@ -119,9 +125,11 @@ class TrainConfig:
         epochs: Passes over the training recordings.
         batch_size: Recordings a step.
         seed: Decides initial weights, order, augmentation and dropout.
+        optimizer: Of our own model: ``muon`` for the kernels of its convolutions and AdamW for all
+            else, or ``adamw`` for all.
         learning_rate: Peak of the cosine schedule.
         warmup: Share of all steps in which the rate rises linearly to its peak.
-        weight_decay: Of AdamW.
+        weight_decay: How much weights shrink a step, as a share of the rate.
         label_smoothing: Share of a label given to all classes alike.
         class_weight: Exponent on inverse class frequency: 0 none, 0.5 square root, 1 full.
         averaging: Span of the exponential average of the weights, as a share of all steps; 0
@@ -138,6 +146,7 @@ class TrainConfig:
     epochs: int = 300
     batch_size: int = 64
     seed: int = 0
+    optimizer: str = "muon"
     learning_rate: float = 5e-3
     warmup: float = 0.05
     weight_decay: float = 0.02

@@ -12,6 +12,10 @@ import tensorflow as tf
 
 from ser_tf import decoding, models, pipeline
 from ser_tf.config import Config, FrontendConfig, TrainConfig
+from ser_tf.frontend import build_log_mel
+from ser_tf.optimizer import ConvolutionMuon
+
+OPTIMIZERS = {"muon": ConvolutionMuon, "adamw": keras.optimizers.AdamW}
 
 
 def class_weights(shares: np.ndarray, exponent: float) -> np.ndarray:
@@ -70,7 +74,7 @@ def set_statistics(
     ``rms ** (1 - whitening) * own ** whitening``. High coefficients carry less than low ones, and
     bringing all of them to the same deviation blows up what is mostly noise (docs/experiments.md).
     """
-    log_mel = models.LogMelSpectrogram(floor_db=config.floor_db)
+    log_mel = build_log_mel(config)
     cepstrum, standardise = features.layers
 
     @tf.function
@@ -101,16 +105,23 @@ def compiled(
     body: keras.Model,
     train: TrainConfig,
     steps: int,
-    optimizer_class: type[keras.optimizers.AdamW] = keras.optimizers.AdamW,
+    optimizer_class: type[keras.optimizers.Optimizer] | None = None,
 ) -> keras.Model:
-    """``body`` with loss, optimiser and schedule."""
+    """``body`` with loss, optimiser and schedule.
+
+    Args:
+        body: What is trained.
+        train: How.
+        steps: How long the schedule is.
+        optimizer_class: Instead of the one that ``train.optimizer`` names.
+    """
     schedule = keras.optimizers.schedules.CosineDecay(
         initial_learning_rate=0.0,
         decay_steps=round(steps * (1 - train.warmup)),
         warmup_target=train.learning_rate,
         warmup_steps=round(steps * train.warmup),
     )
-    optimizer = optimizer_class(
+    optimizer = (optimizer_class or OPTIMIZERS[train.optimizer])(
         schedule,
         weight_decay=train.weight_decay,
         use_ema=train.averaging > 0,

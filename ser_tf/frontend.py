@@ -1,4 +1,4 @@
-"""Keras layers from a waveform to normalised MFCC, Δ and ΔΔ.
+"""Keras layers from a waveform to normalised MFCC, Δ, ΔΔ and pitch.
 
 All but the tables of constants is written in ``keras.ops``: the layers run inside ``tf.data``,
 inside the exported TFLite graph (built-in ops only) and under Keras's other backends.
@@ -20,11 +20,14 @@ from ser_tf.config import (
     F_MIN,
     FRAME_LENGTH,
     HOP_LENGTH,
+    N_HARMONIC_BINS,
     N_MELS,
+    PITCH_FRAME_LENGTH,
     SAMPLE_RATE,
     WINDOW_LENGTH,
     FrontendConfig,
 )
+from ser_tf.pitch import N_F0, N_TRACK, PitchSalience, PitchTrack
 
 DELTA_WIDTH = 9  # frames in the regression window of Δ and ΔΔ, as in librosa
 
@@ -44,9 +47,11 @@ class LogMelSpectrogram(keras.layers.Layer):
         speeds: Playing speeds at which the waveform is looked at, one after another. Pitch,
             formants and tempo move together about the middle of the window: spectra and frames are
             interpolated, which takes less room in an exported graph than a filter bank a speed.
+        harmonic_bins: Behind the mel bands, so many bins of 15.6 Hz from the spectra of longer
+            frames (64 ms) about the same middles, scaled so that white noise is as strong in both.
 
     Input: float32 ``(batch, samples)`` at 16 kHz. Output: float32
-    ``(batch * speeds, frames, n_mels)``, the speeds of one waveform side by side.
+    ``(batch * speeds, frames, n_mels + harmonic_bins)``, the speeds of one waveform side by side.
 
     Example:
         >>> LogMelSpectrogram()(np.zeros((2, 57600), "float32")).shape
@@ -58,6 +63,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         n_mels: int = N_MELS,
         floor_db: float = -80.0,
         speeds: Sequence[float] = (1.0,),
+        harmonic_bins: int = 0,
         **kwargs: Any,
     ) -> None:
         # The range of a power spectrum exceeds what half precision holds.
@@ -66,25 +72,40 @@ class LogMelSpectrogram(keras.layers.Layer):
         self.n_mels = n_mels
         self.floor_db = floor_db
         self.speeds = tuple(map(float, speeds))
+        self.harmonic_bins = harmonic_bins
         margin = (FRAME_LENGTH - WINDOW_LENGTH) // 2
         hann = scipy.signal.get_window("hann", WINDOW_LENGTH)
         self._window = np.pad(hann, margin).astype("float32")
+        longer = scipy.signal.get_window("hann", PITCH_FRAME_LENGTH)
+        # A mel band is a mean over its bins times 1 / (width of a bin in Hz).
+        alike = np.sum(hann**2) / np.sum(longer**2) * FRAME_LENGTH / SAMPLE_RATE
+        self._longer_window = (longer * np.sqrt(alike)).astype("float32")
         self._mel = librosa.filters.mel(
             sr=SAMPLE_RATE, n_fft=FRAME_LENGTH, n_mels=n_mels, fmin=F_MIN, fmax=F_MAX
         ).T.astype("float32")
 
     def call(self, waveform: Any) -> Any:
-        frames = ops.extract_sequences(waveform, FRAME_LENGTH, HOP_LENGTH)
-        real, imaginary = ops.rfft(frames * self._window)
-        power = ops.square(real) + ops.square(imaginary)
-        if self.speeds != (1.0,):
-            power = ops.stack([_transposed(power, speed) for speed in self.speeds], axis=1)
-        mel = ops.maximum(ops.matmul(power, self._mel), 10 ** (self.floor_db / 10))
-        decibels = ops.log(mel) * np.float32(10 / np.log(10))
+        bands = ops.matmul(self._power(waveform, self._window), self._mel)
+        if self.harmonic_bins:
+            margin = (PITCH_FRAME_LENGTH - FRAME_LENGTH) // 2
+            padded = ops.pad(waveform, ((0, 0), (margin, margin)))
+            longer = self._power(padded, self._longer_window)[..., : self.harmonic_bins]
+            bands = ops.concatenate([bands, longer], axis=-1)
+        bands = ops.maximum(bands, 10 ** (self.floor_db / 10))
+        decibels = ops.log(bands) * np.float32(10 / np.log(10))
         if self.speeds == (1.0,):
             return decibels
         played = [_paced(decibels[:, k], speed) for k, speed in enumerate(self.speeds)]
         return ops.reshape(ops.stack(played, axis=1), (-1, *played[0].shape[1:]))
+
+    def _power(self, waveform: Any, window: np.ndarray) -> Any:
+        """Power spectra of frames, ``(batch, frames, bins)``; of all speeds, behind ``batch``."""
+        frames = ops.extract_sequences(waveform, len(window), HOP_LENGTH)
+        real, imaginary = ops.rfft(frames * window)
+        power = ops.square(real) + ops.square(imaginary)
+        if self.speeds == (1.0,):
+            return power
+        return ops.stack([_transposed(power, speed) for speed in self.speeds], axis=1)
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -92,11 +113,12 @@ class LogMelSpectrogram(keras.layers.Layer):
             "n_mels": self.n_mels,
             "floor_db": self.floor_db,
             "speeds": list(self.speeds),
+            "harmonic_bins": self.harmonic_bins,
         }
 
 
 def _transposed(power: Any, speed: float) -> Any:
-    """Power spectrum ``(batch, frames, 257)`` as of a sound played at a speed: pitch alone."""
+    """Power spectrum ``(batch, frames, bins)`` as of a sound played at a speed: pitch alone."""
     if speed == 1:
         return power
     bins = np.arange(power.shape[-1])
@@ -258,18 +280,49 @@ class Standardise(keras.layers.Layer):
         return input_shape
 
 
-def build_cepstrum(config: FrontendConfig) -> keras.Sequential:
-    """Log-mel spectrogram ``(batch, frames, 64)`` to features ``(batch, frames, features)``.
+def build_log_mel(
+    config: FrontendConfig,
+    *,
+    headroom_db: float = 0.0,
+    speeds: Sequence[float] = (1.0,),
+    **kwargs: Any,
+) -> LogMelSpectrogram:
+    """The first half of the front end: waveform to what :func:`build_cepstrum` takes.
 
-    The second half of the front end. It stands apart because SpecAugment masks the mel
-    spectrogram, between the halves.
+    Args:
+        config: Its floor, and whether bins for pitch stand behind the mel bands.
+        headroom_db: How far below the floor values are still told apart.
+        speeds: As in :class:`LogMelSpectrogram`.
+        kwargs: Of the layer, such as ``name``.
     """
-    layers: list[keras.layers.Layer] = [MFCC(config.n_mfcc)]
+    bins = N_HARMONIC_BINS if config.pitch else 0
+    floor_db = config.floor_db - headroom_db
+    return LogMelSpectrogram(floor_db=floor_db, speeds=speeds, harmonic_bins=bins, **kwargs)
+
+
+def n_bands(config: FrontendConfig) -> int:
+    """Values a frame that :func:`build_log_mel` gives."""
+    return N_MELS + (N_HARMONIC_BINS if config.pitch else 0)
+
+
+def build_cepstrum(config: FrontendConfig) -> keras.Model:
+    """Spectrogram ``(batch, frames, n_bands)`` to features ``(batch, frames, n_features)``.
+
+    The second half of the front end. It stands apart because everything that training changes in a
+    recording is changed in the spectrogram, between the halves.
+    """
+    bands = keras.Input((None, n_bands(config)), name="bands")
+    mfcc = MFCC(config.n_mfcc)(bands[..., :N_MELS])
+    parts = [mfcc]
     if config.deltas:
-        layers.append(Deltas())
-    return keras.Sequential(layers, name="cepstrum")
+        parts = [Deltas()(mfcc[..., : config.deltas]), mfcc[..., config.deltas :]]
+    if config.pitch:
+        salience = PitchSalience()(bands[..., N_MELS:])
+        parts += [Deltas()(PitchTrack()(salience)), salience]
+    return keras.Model(bands, keras.layers.Concatenate(dtype="float32")(parts), name="cepstrum")
 
 
 def n_features(config: FrontendConfig) -> int:
     """Features a frame that :func:`build_cepstrum` gives."""
-    return config.n_mfcc * (3 if config.deltas else 1)
+    pitch = 3 * N_TRACK + N_F0 if config.pitch else 0
+    return config.n_mfcc + 2 * min(config.deltas, config.n_mfcc) + pitch

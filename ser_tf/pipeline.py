@@ -17,7 +17,7 @@ import tensorflow as tf
 from tqdm import tqdm
 
 from ser_tf import augment
-from ser_tf.config import N_FRAMES, N_MELS, N_SAMPLES, AugmentConfig
+from ser_tf.config import N_FRAMES, N_SAMPLES, AugmentConfig, FrontendConfig
 from ser_tf.corpora import CorpusError
 from ser_tf.decoding import (
     RECORD,
@@ -29,11 +29,11 @@ from ser_tf.decoding import (
     settle,
     write_aside,
 )
-from ser_tf.frontend import LogMelSpectrogram
+from ser_tf.frontend import build_log_mel, n_bands
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-SHUFFLE_RECORDINGS = 2048  # 69 MB of spectrograms
-SPECTROGRAM_VERSION = 2  # likewise, of spectrograms
+SHUFFLE_RECORDINGS = 2048  # 173 MB of spectrograms
+SPECTROGRAM_VERSION = 3  # likewise, of spectrograms
 HEADROOM_DB = 20.0  # below the floor that spectrograms still hold, for the gain to bring up
 
 
@@ -83,10 +83,14 @@ def waveforms(shards: Shards, batch_size: int) -> tf.data.Dataset:
 
 
 def plain_batches(
-    shards: Shards, batch_size: int, features: keras.Layer, n_classes: int, floor_db: float
+    shards: Shards,
+    batch_size: int,
+    features: keras.Layer,
+    n_classes: int,
+    frontend: FrontendConfig,
 ) -> tf.data.Dataset:
     """Features and one-hot labels of unchanged windows, to watch a training run by."""
-    log_mel = LogMelSpectrogram(floor_db=floor_db)
+    log_mel = build_log_mel(frontend)
 
     def compute(waveform: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
         return features(log_mel(waveform)), tf.one_hot(label, n_classes)
@@ -106,14 +110,14 @@ def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
 
 
 def spectrograms(
-    shards: Shards, config: AugmentConfig, floor_db: float, cache: str
+    shards: Shards, config: AugmentConfig, frontend: FrontendConfig, cache: str
 ) -> Spectrograms:
     """Compute what training reads, unless it is there already.
 
     Args:
         shards: Decoded recordings.
         config: ``speed`` and ``shift`` decide how much is kept of each.
-        floor_db: As in :class:`ser_tf.frontend.LogMelSpectrogram`; somewhat less is still kept.
+        frontend: Its floor, below which somewhat is still kept, and which bands there are.
         cache: Folder for the result, as for :func:`prepare`.
 
     Raises:
@@ -121,11 +125,12 @@ def spectrograms(
     """
     source = shards.files[0].rsplit("/", 1)[0].rsplit("-", 1)[-1]
     speeds, margin = augment.speeds(config), augment.shift_frames(config)
-    key = hashlib.blake2b(f"{SPECTROGRAM_VERSION} {speeds} {margin} {floor_db}".encode())
+    made_as = (SPECTROGRAM_VERSION, speeds, margin, frontend.floor_db, n_bands(frontend))
+    key = hashlib.blake2b(str(made_as).encode())
     folder = tf.io.gfile.join(cache, f"mel-{source}-{key.hexdigest()[:12]}")
     try:
         if not tf.io.gfile.exists(folder):
-            _write_spectrograms(shards, config, floor_db, folder)
+            _write_spectrograms(shards, config, frontend, folder)
         with tf.io.gfile.GFile(f"{folder}/levels.txt") as file:
             level_db = float(np.median(np.array(file.read().split(), dtype=np.float64)))
     except tf.errors.OpError as error:
@@ -144,9 +149,9 @@ def _played(shard: str, speed: int) -> str:
 
 
 def _write_spectrograms(
-    shards: Shards, config: AugmentConfig, floor_db: float, folder: str
+    shards: Shards, config: AugmentConfig, frontend: FrontendConfig, folder: str
 ) -> None:
-    log_mel = LogMelSpectrogram(floor_db=floor_db - HEADROOM_DB)
+    log_mel = build_log_mel(frontend, headroom_db=HEADROOM_DB)
     length = augment.source_samples(config)
     margin = (length - N_SAMPLES) // 2
 
@@ -190,8 +195,8 @@ def training_batches(
     features: keras.Layer,
     class_weights: np.ndarray,
     config: AugmentConfig,
+    frontend: FrontendConfig,
     *,
-    floor_db: float,
     seed: int,
     extra_share: float = 0.0,
     first_epoch: int = 0,
@@ -207,10 +212,10 @@ def training_batches(
     Args:
         corpora: What to learn from.
         batch_size: Recordings a batch; what is left over at an epoch's end is dropped.
-        features: Log-mel spectrogram ``(batch, 224, 64)`` to the model's input.
+        features: Spectrogram ``(batch, 224, bands)`` to the model's input.
         class_weights: float ``(classes,)``, how much each class counts in the loss.
         config: The augmentation, as the spectrograms were made for.
-        floor_db: As in :class:`ser_tf.frontend.LogMelSpectrogram`.
+        frontend: As the spectrograms were made for, likewise.
         seed: Decides order and augmentation.
         extra_share: Share of a batch that the further corpora have together.
         first_epoch: Number of the epoch to start at.
@@ -219,7 +224,7 @@ def training_batches(
         Batches of features, soft labels ``(batch, classes)`` and sample weights ``(batch,)``.
     """
     bank = augment.draw_masks(config, seed)
-    shape = (N_FRAMES + 2 * augment.shift_frames(config), N_MELS)
+    shape = (N_FRAMES + 2 * augment.shift_frames(config), n_bands(frontend))
     weights = tf.constant(class_weights, tf.float32)
     order_seed = seed << 24  # room for the epochs of one seed before the next
     counts = batch_counts(len(corpora), batch_size, extra_share)
@@ -264,10 +269,9 @@ def training_batches(
         spectrogram = tf.reshape(tf.cast(spectrogram, tf.float32), (batch_size, *shape)) + gain
         spectrogram = augment.change_tempo(spectrogram, key, config)
         spectrogram = augment.change_channel(spectrogram, key, config)
-        spectrogram = augment.mask(tf.maximum(spectrogram, floor_db), key, bank)
+        spectrogram = augment.mask(tf.maximum(spectrogram, frontend.floor_db), key, bank)
         target = tf.one_hot(parsed["label"], len(class_weights))
         if config.mixup:
-            # Features are affine in the spectrogram: blending either gives the same.
             spectrogram, target = augment.mixup(spectrogram, target, key, config.mixup)
         return features(spectrogram), target, tf.linalg.matvec(target, weights)
 

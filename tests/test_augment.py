@@ -56,7 +56,7 @@ def spectrogram(level: float = 0.01, margin: int = 0) -> np.ndarray:
 
 def total_db(log_mel: np.ndarray) -> np.ndarray:
     """Power of each spectrogram over all frames and frequencies, dB."""
-    power = 10 ** (np.asarray(log_mel, np.float64) / 10) * np.gradient(augment.CENTRES)
+    power = 10 ** (np.asarray(log_mel, np.float64) / 10) * np.gradient(augment.MEL_CENTRES)
     return 10 * np.log10(power.sum(axis=(1, 2)))
 
 
@@ -160,7 +160,10 @@ def test_steady_noise_is_anything_between_white_and_brown(steady_only):
     config = only(noise_probability=1.0, noise_snr_db=(0.0, 0.0))
     changed = augment.change_channel(silence, key(0), config).numpy()
     power = (10 ** (changed / 10)).mean(axis=1)
-    low, high = np.abs(augment.CENTRES - 500).argmin(), np.abs(augment.CENTRES - 4000).argmin()
+    low, high = (
+        np.abs(augment.MEL_CENTRES - 500).argmin(),
+        np.abs(augment.MEL_CENTRES - 4000).argmin(),
+    )
     exponents = np.log2(power[:, low] / power[:, high]) / 3  # three octaves
     assert -0.2 <= exponents.min() < 0.6
     assert 1.4 < exponents.max() <= 2.2
@@ -208,7 +211,7 @@ def test_a_narrow_channel_keeps_the_middle_of_the_band():
     gone = (changed - log_mel < -50).all(axis=1)
     kept = (np.abs(changed - log_mel) < 0.01).all(axis=1)
     assert (gone | kept).all()
-    assert kept[:, (augment.CENTRES > 400) & (augment.CENTRES < 3000)].all()
+    assert kept[:, (augment.MEL_CENTRES > 400) & (augment.MEL_CENTRES < 3000)].all()
     assert len({tuple(row) for row in gone}) > BATCH // 2, "all got one band"
     assert gone[:, -1].mean() > 0.8
 
@@ -218,7 +221,7 @@ def test_the_equaliser_bends_the_spectrum_smoothly():
     response = augment.change_channel(log_mel, key(0), only(equaliser_db=2.0)).numpy() - log_mel
     assert np.ptp(response, axis=1).max() < 1e-3, "changes from frame to frame"
     assert 1.0 < response.std() < 2.5
-    assert np.abs(np.diff(response[:, :, augment.CENTRES > 500], axis=2)).max() < 1.5
+    assert np.abs(np.diff(response[:, :, augment.MEL_CENTRES > 500], axis=2)).max() < 1.5
 
 
 def test_masks_are_drawn_by_tensorflow_io(small_bank, monkeypatch):

@@ -16,6 +16,7 @@ from ser_tf.frontend import (
     MeanOverSpeeds,
     Standardise,
     build_cepstrum,
+    build_log_mel,
     n_features,
 )
 
@@ -93,7 +94,8 @@ def test_deltas_are_librosas(waveform, order):
 
 
 def test_the_whole_front_end_is_librosas(waveform):
-    ours = np.asarray(build_cepstrum(FrontendConfig())(LogMelSpectrogram()(waveform[None])))[0]
+    config = FrontendConfig(deltas=64, pitch=False)
+    ours = np.asarray(build_cepstrum(config)(build_log_mel(config)(waveform[None])))[0]
     mfcc = librosa.feature.mfcc(S=librosa_log_mel(waveform), n_mfcc=64)
     both = [librosa.feature.delta(mfcc, order=order, mode="nearest") for order in (1, 2)]
     for part, expected in (
@@ -162,11 +164,26 @@ def test_there_are_as_many_bands_as_asked_for():
         assert log_mel.mean(axis=(0, 1)).min() > -40, "a band without a single frequency in it"
 
 
-@pytest.mark.parametrize(("deltas", "expected"), [(True, 39), (False, 13)])
-def test_the_number_of_features_is_told_beforehand(deltas, expected):
-    config = FrontendConfig(n_mfcc=13, deltas=deltas)
-    features = build_cepstrum(config)(np.zeros((1, N_FRAMES, 64), "float32"))
+@pytest.mark.parametrize(
+    ("deltas", "pitch", "expected"),
+    [(24, False, 39), (13, False, 39), (5, False, 23), (0, False, 13), (5, True, 83)],
+)
+def test_the_number_of_features_is_told_beforehand(deltas, pitch, expected):
+    config = FrontendConfig(n_mfcc=13, deltas=deltas, pitch=pitch)
+    features = build_cepstrum(config)(build_log_mel(config)(noise()))
     assert features.shape == (1, N_FRAMES, n_features(config)) == (1, N_FRAMES, expected)
+
+
+def test_coefficients_without_deltas_stand_behind_those_with():
+    waveform = noise()
+    all_of, few = (FrontendConfig(deltas=count, pitch=False) for count in (64, 5))
+    everything, ours = (
+        np.asarray(build_cepstrum(config)(build_log_mel(config)(waveform)))
+        for config in (all_of, few)
+    )
+    np.testing.assert_array_equal(ours[..., :5], everything[..., :5])
+    np.testing.assert_allclose(ours[..., 5:15], everything[..., 64:74], atol=1e-4)
+    np.testing.assert_array_equal(ours[..., 15:], everything[..., 5:64])
 
 
 def test_level_stays_in_the_first_coefficient_alone():

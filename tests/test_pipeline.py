@@ -19,9 +19,10 @@ from ser_tf import augment, decoding, models, pipeline
 from ser_tf.config import N_SAMPLES, SAMPLE_RATE, AugmentConfig, FrontendConfig
 from ser_tf.corpora import Recording
 from ser_tf.emotions import EMOTIONS
-from ser_tf.frontend import LogMelSpectrogram
+from ser_tf.frontend import build_log_mel, n_features
 
-FLOOR_DB = -80.0
+FRONTEND = FrontendConfig()
+MEL_ALONE = FrontendConfig(floor_db=-40.0, pitch=False)
 CLIPS, BATCH = 64, 16
 
 
@@ -30,12 +31,12 @@ def cache(tmp_path: Path) -> str:
     return str(tmp_path / "cache")
 
 
-def log_mels(recordings: list[Recording], cache: str, floor_db: float) -> np.ndarray:
-    """What the pipeline makes of each recording, ``(recordings, 224, 64)`` in dB."""
+def log_mels(recordings: list[Recording], cache: str, frontend: FrontendConfig) -> np.ndarray:
+    """What the pipeline makes of each recording, ``(recordings, 224, bands)`` in dB."""
     names = [recording.name for recording in recordings]
     labelled = [Recording(r.path, r.name, "", r.name) for r in recordings]
     shards = decoding.prepare(labelled, names, cache)
-    batches = list(pipeline.plain_batches(shards, 8, keras.layers.Identity(), len(names), floor_db))
+    batches = list(pipeline.plain_batches(shards, 8, keras.layers.Identity(), len(names), frontend))
     features = np.concatenate([features for features, _ in batches])
     order = np.concatenate([targets for _, targets in batches]).argmax(axis=1)
     assert sorted(order) == list(range(len(names)))
@@ -59,7 +60,7 @@ def assert_versions_alike(original: np.ndarray, rate: int, folder: Path, cache: 
         version("telephone", resampled(8_000), 8_000),
         version("PCM_U8", original, subtype="PCM_U8"),
     ]
-    expected, *others, telephone, coarse = log_mels(versions, cache, floor_db=-40.0)
+    expected, *others, telephone, coarse = log_mels(versions, cache, MEL_ALONE)
     assert np.ptp(expected) > 30
     for other in others:
         np.testing.assert_allclose(other, expected, atol=0.2)
@@ -131,8 +132,9 @@ def batches_of(
     shards: decoding.Shards, config: AugmentConfig, classes: int = CLIPS, **settings
 ) -> tf.data.Dataset:
     cache = str(Path(shards.files[0]).parent.parent)
+    frontend = settings.pop("frontend", FRONTEND)
     corpora = [
-        pipeline.spectrograms(part, config, FLOOR_DB, cache)
+        pipeline.spectrograms(part, config, frontend, cache)
         for part in (shards, *settings.pop("extra", ()))
     ]
     return pipeline.training_batches(
@@ -141,7 +143,7 @@ def batches_of(
         settings.pop("features", keras.layers.Identity()),
         settings.pop("class_weights", np.ones(classes)),
         config,
-        floor_db=FLOOR_DB,
+        frontend,
         **{"seed": 0, **settings},
     )
 
@@ -158,9 +160,10 @@ def test_training_without_augmentation_hears_what_the_edge_hears(tmp_path, cache
     log_mel, targets, _ = next(iter(batches))
     for ours, target in zip(log_mel.numpy(), targets.numpy(), strict=True):
         recording = recordings[target.argmax()]
-        heard = LogMelSpectrogram(floor_db=-60.0)(edge_window(recording)[None])[0].numpy()
+        heard = build_log_mel(FRONTEND)(edge_window(recording)[None])[0].numpy()
+        heard, ours = np.maximum(heard, -60), np.maximum(ours, -60)
         # At a recording's ends the window may lie one sample off.
-        np.testing.assert_allclose(np.maximum(ours, -60), heard, atol=0.5, err_msg=recording.name)
+        np.testing.assert_allclose(ours, heard, atol=0.5, err_msg=recording.name)
 
 
 @pytest.fixture(scope="module")
@@ -268,7 +271,7 @@ def test_batches_hold_features_soft_labels_and_weights(many, small_bank):
     batches = batches_of(many, AugmentConfig(), features=features, class_weights=weights)
     assert [spec.shape.rank for spec in batches.element_spec] == [3, 2, 1]
     ((inputs, targets, sample_weights),) = taken(batches, 0, 1)
-    assert inputs.shape == (BATCH, 224, 192)
+    assert inputs.shape == (BATCH, 224, n_features(FrontendConfig()))
     assert np.isfinite(inputs).all()
     assert targets.shape == (BATCH, CLIPS)
     np.testing.assert_allclose(sample_weights, targets @ weights, rtol=1e-5)
@@ -332,24 +335,24 @@ def test_a_batch_without_room_for_every_corpus_is_told():
 
 
 def test_spectrograms_are_computed_once(many, tmp_path, capfd):
-    first = pipeline.spectrograms(many, OFF, FLOOR_DB, str(tmp_path))
+    first = pipeline.spectrograms(many, OFF, FRONTEND, str(tmp_path))
     assert "spectra" in capfd.readouterr().err
-    assert pipeline.spectrograms(many, OFF, FLOOR_DB, str(tmp_path)).files == first.files
+    assert pipeline.spectrograms(many, OFF, FRONTEND, str(tmp_path)).files == first.files
     assert "spectra" not in capfd.readouterr().err
     faster = AugmentConfig(**{**vars(OFF), "speed": 0.1})
-    assert pipeline.spectrograms(many, faster, FLOOR_DB, str(tmp_path)).files != first.files
+    assert pipeline.spectrograms(many, faster, FRONTEND, str(tmp_path)).files != first.files
 
 
 def test_spectrograms_broken_off_leave_nothing(many, tmp_path, monkeypatch):
     monkeypatch.setattr(pipeline, "settle", lambda *_: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        pipeline.spectrograms(many, OFF, FLOOR_DB, str(tmp_path))
+        pipeline.spectrograms(many, OFF, FRONTEND, str(tmp_path))
     assert not list(tmp_path.iterdir())
 
 
 def test_plain_batches_leave_nothing_out(many):
-    batches = list(pipeline.plain_batches(many, 24, keras.layers.Identity(), CLIPS, FLOOR_DB))
-    assert [features.shape for features, _ in batches] == [(24, 224, 64)] * 2 + [(16, 224, 64)]
+    batches = list(pipeline.plain_batches(many, 24, keras.layers.Identity(), CLIPS, FRONTEND))
+    assert [features.shape for features, _ in batches] == [(24, 224, 160)] * 2 + [(16, 224, 160)]
     targets = np.concatenate([targets for _, targets in batches])
     np.testing.assert_array_equal(targets.sum(axis=0), np.ones(CLIPS))
 

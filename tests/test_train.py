@@ -18,6 +18,7 @@ from ser_tf import decoding, fitting, models, pipeline, train
 from ser_tf.config import Config, ConfigError, FrontendConfig, read_config
 from ser_tf.corpora import load_corpus
 from ser_tf.emotions import EMOTIONS
+from ser_tf.frontend import build_log_mel
 from ser_tf.runs import Run, RunError
 from ser_tf.splits import read_split
 
@@ -220,7 +221,7 @@ def test_whitening_brings_features_to_the_same_deviation(
     config = FrontendConfig(whitening=whitening)
     features = models.build_features(config)
     fitting.set_statistics(features, shards, config)
-    log_mel = models.LogMelSpectrogram(floor_db=config.floor_db)
+    log_mel = build_log_mel(config)
     cepstrum = features.layers[0]
     waveforms = [waveform for waveform, _ in pipeline.waveforms(shards, 32)]
     before = np.concatenate([cepstrum(log_mel(w)) for w in waveforms]).std(axis=(0, 1))

@@ -8,12 +8,12 @@ from typing import Any
 import keras
 import numpy as np
 
-from ser_tf.config import N_FRAMES, N_MELS, N_SAMPLES, FrontendConfig, ModelConfig
+from ser_tf.config import N_FRAMES, N_SAMPLES, FrontendConfig, ModelConfig
 from ser_tf.frontend import (
-    LogMelSpectrogram,
     MeanOverSpeeds,
     Standardise,
     build_cepstrum,
+    build_log_mel,
     n_features,
 )
 from ser_tf.models import cnn
@@ -52,10 +52,8 @@ class Temperature(keras.layers.Layer):
 
 
 def build_features(config: FrontendConfig) -> keras.Sequential:
-    """Log-mel spectrogram ``(batch, 224, 64)`` to standardised features, built."""
-    model = keras.Sequential([build_cepstrum(config), Standardise()], name="features")
-    model.build((None, N_FRAMES, N_MELS))
-    return model
+    """Spectrogram ``(batch, frames, n_bands)`` to standardised features, built."""
+    return keras.Sequential([build_cepstrum(config), Standardise()], name="features")
 
 
 def build_body(model: ModelConfig, frontend: FrontendConfig, classes: int) -> keras.Model:
@@ -69,7 +67,7 @@ def assemble(config: FrontendConfig, features: keras.Sequential, body: keras.Mod
     The body answers at each of the playing speeds; the mean of its logits is the answer.
     """
     waveform = keras.Input((N_SAMPLES,), name="waveform")
-    log_mel = LogMelSpectrogram(floor_db=config.floor_db, speeds=config.speeds, name="log_mel")
+    log_mel = build_log_mel(config, speeds=config.speeds, name="log_mel")
     logits = body(features(log_mel(waveform)))
     mean = MeanOverSpeeds(len(config.speeds), name="mean_over_speeds")(logits)
     scaled = Temperature(name="temperature")(mean)

@@ -105,9 +105,9 @@ def train(
         decoding.prepare(recordings, labels, cache, title="decoding extra", strict=strict)
         for recordings in extra
     ]
-    floor_db = config.frontend.floor_db
     corpora = [
-        pipeline.spectrograms(part, config.augment, floor_db, cache) for part in (shards, *further)
+        pipeline.spectrograms(part, config.augment, config.frontend, cache)
+        for part in (shards, *further)
     ]
     shares = fitting.class_shares([corpus.labels for corpus in corpora], counts, len(labels))
 
@@ -119,7 +119,7 @@ def train(
     strategy = tf.distribute.MirroredStrategy() if settings.strategy == "mirrored" else None
     with strategy.scope() if strategy else contextlib.nullcontext():
         body = models.build_body(config.model, config.frontend, len(labels))
-        network, optimizer = body, keras.optimizers.AdamW
+        network, optimizer = body, None
         if settings.teachers:
             teachers, learnt = distil.load_teachers(settings.teachers, config, labels)
             features.set_weights(learnt.get_weights())
@@ -134,7 +134,7 @@ def train(
     if watch:
         shown = decoding.prepare(watch, labels, cache, title="decoding watched", strict=strict)
         batches = pipeline.plain_batches(
-            shown, settings.batch_size, features, len(labels), floor_db
+            shown, settings.batch_size, features, len(labels), config.frontend
         )
         steps_a_look = -(-len(shown.labels) // settings.batch_size)
         watched = Watched(batches, steps_a_look, averaged=settings.averaging > 0)
@@ -152,7 +152,7 @@ def train(
             split.validation, labels, cache, title="decoding validation", strict=strict
         )
         validation = pipeline.plain_batches(
-            held_out, settings.batch_size, features, len(labels), floor_db
+            held_out, settings.batch_size, features, len(labels), config.frontend
         )
         validation_steps = -(-len(held_out.labels) // settings.batch_size)
     callbacks: list[keras.callbacks.Callback] = [
@@ -171,7 +171,7 @@ def train(
         features,
         fitting.class_weights(shares, settings.class_weight),
         config.augment,
-        floor_db=floor_db,
+        config.frontend,
         seed=settings.seed,
         extra_share=settings.extra_share,
         first_epoch=done,
