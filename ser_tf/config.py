@@ -31,6 +31,8 @@ F_MAX = SAMPLE_RATE / 2  # Hz
 PITCH_FRAME_LENGTH = 4 * HOP_LENGTH  # 1,024 samples under a Hann window: 64 ms
 N_HARMONIC_BINS = 96  # of its spectrum, 15.6 Hz each: up to 1,500 Hz
 
+OPTIMIZERS = ("muon", "adamw")
+
 
 class ConfigError(Exception):
     """A setting that cannot be used; the message is one line that names it."""
@@ -203,7 +205,19 @@ def read_config(path: Path, base: Config | None = None) -> Config:
         values = tomllib.loads(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise ConfigError(f"{path}: cannot be read as TOML: {error}") from None
-    return updated(base or Config(), values, str(path))
+    return updated(base or Config(), modernised(values), str(path))
+
+
+def modernised(values: dict[str, Any]) -> dict[str, Any]:
+    """Settings of a run from before pitch was heard, as this version calls them.
+
+    They are known by ``deltas``, which was true or false: all coefficients had deltas, or none.
+    """
+    frontend, train = values.get("frontend", {}), values.get("train", {})
+    if not isinstance(frontend.get("deltas"), bool):
+        return values
+    frontend = {"pitch": False, **frontend, "deltas": N_MELS if frontend["deltas"] else 0}
+    return {**values, "frontend": frontend, "train": {"optimizer": "adamw", **train}}
 
 
 def updated(config: Any, values: dict[str, Any], where: str) -> Any:

@@ -15,8 +15,6 @@ from ser_tf.config import Config, FrontendConfig, TrainConfig
 from ser_tf.frontend import build_log_mel
 from ser_tf.optimizer import ConvolutionMuon
 
-OPTIMIZERS = {"muon": ConvolutionMuon, "adamw": keras.optimizers.AdamW}
-
 
 def class_weights(shares: np.ndarray, exponent: float) -> np.ndarray:
     """Weights against class imbalance: ``(1 / (classes * share)) ** exponent``, one on average.
@@ -121,7 +119,8 @@ def compiled(
         warmup_target=train.learning_rate,
         warmup_steps=round(steps * train.warmup),
     )
-    optimizer = (optimizer_class or OPTIMIZERS[train.optimizer])(
+    named = ConvolutionMuon if train.optimizer == "muon" else keras.optimizers.AdamW
+    optimizer = (optimizer_class or named)(
         schedule,
         weight_decay=train.weight_decay,
         use_ema=train.averaging > 0,

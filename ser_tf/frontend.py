@@ -313,13 +313,15 @@ def build_cepstrum(config: FrontendConfig) -> keras.Model:
     """
     bands = keras.Input((None, n_bands(config)), name="bands")
     mfcc = MFCC(config.n_mfcc)(bands[..., :N_MELS])
-    parts = [mfcc]
+    parts = []
     if config.deltas:
-        parts = [Deltas()(mfcc[..., : config.deltas]), mfcc[..., config.deltas :]]
+        parts.append(Deltas()(mfcc[..., : config.deltas]))
+    if config.deltas < config.n_mfcc:
+        parts.append(mfcc[..., config.deltas :])
     if config.pitch:
         salience = PitchSalience()(bands[..., N_MELS:])
         parts += [Deltas()(PitchTrack()(salience)), salience]
-    return keras.Model(bands, keras.layers.Concatenate(dtype="float32")(parts), name="cepstrum")
+    return keras.Model(bands, ops.concatenate(parts, axis=-1), name="cepstrum")
 
 
 def n_features(config: FrontendConfig) -> int:

@@ -14,7 +14,7 @@ from pathlib import Path
 import keras
 import tomli_w
 
-from ser_tf.config import Config, read_config, updated
+from ser_tf.config import Config, modernised, read_config, updated
 from ser_tf.corpora import ravdess
 from ser_tf.corpora.recording import Recording
 from ser_tf.emotions import EMOTIONS
@@ -78,7 +78,8 @@ def read(model: Path) -> Origin:
         if text is not None:
             values = tomllib.loads(text)
             labels, corpora = (tuple(map(str, values.pop(name))) for name in ("labels", "corpora"))
-            return Origin(labels, corpora, updated(Config(), values, f"{model}, {MEMBER}"))
+            config = updated(Config(), modernised(values), f"{model}, {MEMBER}")
+            return Origin(labels, corpora, config)
     except OSError as error:
         raise ValueError(f"{model}: {error.strerror}") from None
     except (zipfile.BadZipFile, ValueError, KeyError, TypeError):

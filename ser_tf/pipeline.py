@@ -35,6 +35,12 @@ CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os
 SHUFFLE_RECORDINGS = 2048  # 173 MB of spectrograms
 SPECTROGRAM_VERSION = 3  # likewise, of spectrograms
 HEADROOM_DB = 20.0  # below the floor that spectrograms still hold, for the gain to bring up
+UNCHANGED = AugmentConfig(speed=0.0, shift=0.0)  # of what is kept of a recording
+
+SPECTROGRAM = {  # what tf.io.parse_example needs to read one
+    "log_mel": tf.io.FixedLenFeature([], tf.string),
+    "label": tf.io.FixedLenFeature([], tf.int64),
+}
 
 
 @dataclass(frozen=True)
@@ -88,14 +94,27 @@ def plain_batches(
     features: keras.Layer,
     n_classes: int,
     frontend: FrontendConfig,
+    cache: str,
 ) -> tf.data.Dataset:
-    """Features and one-hot labels of unchanged windows, to watch a training run by."""
-    log_mel = build_log_mel(frontend)
+    """Features and one-hot labels of unchanged windows, to watch a training run by.
 
-    def compute(waveform: tf.Tensor, label: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
-        return features(log_mel(waveform)), tf.one_hot(label, n_classes)
+    Their spectrograms are computed once and kept in ``cache``, as those of training are.
+    """
+    kept = spectrograms(shards, UNCHANGED, frontend, cache)
+    records = tf.data.TFRecordDataset([file for files in kept.files for file in files])
 
-    return _untuned(waveforms(shards, batch_size).map(compute, CORES).prefetch(2))
+    def compute(records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor]:
+        log_mel, label = _parsed(records, (N_FRAMES, n_bands(frontend)))
+        return features(tf.maximum(log_mel, frontend.floor_db)), tf.one_hot(label, n_classes)
+
+    return _untuned(records.batch(batch_size).map(compute, CORES).prefetch(2))
+
+
+def _parsed(records: tf.Tensor, shape: tuple[int, int]) -> tuple[tf.Tensor, tf.Tensor]:
+    """Spectrograms, float32 ``(batch, *shape)``, and labels of records."""
+    parsed = tf.io.parse_example(records, SPECTROGRAM)
+    log_mel = tf.cast(tf.io.decode_raw(parsed["log_mel"], tf.float16), tf.float32)
+    return tf.reshape(log_mel, (-1, *shape)), parsed["label"]
 
 
 def _untuned(dataset: tf.data.Dataset) -> tf.data.Dataset:
@@ -235,10 +254,6 @@ def training_batches(
         )
     gains = [corpora[0].level_db - corpus.level_db for corpus in corpora]
     gain = tf.constant(np.repeat(gains, counts), tf.float32)[:, None, None]
-    record = {
-        "log_mel": tf.io.FixedLenFeature([], tf.string),
-        "label": tf.io.FixedLenFeature([], tf.int64),
-    }
 
     def shuffled(corpus: Spectrograms, epoch: tf.Tensor, shards: int) -> tf.data.Dataset:
         files = tf.constant(corpus.files)
@@ -264,13 +279,11 @@ def training_batches(
 
     def compute(number: tf.Tensor, records: tf.Tensor) -> tuple[tf.Tensor, tf.Tensor, tf.Tensor]:
         key = tf.stack([tf.constant(seed, tf.int32), tf.cast(number, tf.int32)])
-        parsed = tf.io.parse_example(records, record)
-        spectrogram = tf.io.decode_raw(parsed["log_mel"], tf.float16)
-        spectrogram = tf.reshape(tf.cast(spectrogram, tf.float32), (batch_size, *shape)) + gain
-        spectrogram = augment.change_tempo(spectrogram, key, config)
+        spectrogram, label = _parsed(records, shape)
+        spectrogram = augment.change_tempo(spectrogram + gain, key, config)
         spectrogram = augment.change_channel(spectrogram, key, config)
         spectrogram = augment.mask(tf.maximum(spectrogram, frontend.floor_db), key, bank)
-        target = tf.one_hot(parsed["label"], len(class_weights))
+        target = tf.one_hot(label, len(class_weights))
         if config.mixup:
             spectrogram, target = augment.mixup(spectrogram, target, key, config.mixup)
         return features(spectrogram), target, tf.linalg.matvec(target, weights)

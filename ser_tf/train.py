@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from ser_tf import splits
-from ser_tf.config import Config, ConfigError, TrainConfig, read_config, updated
+from ser_tf.config import OPTIMIZERS, Config, ConfigError, TrainConfig, read_config, updated
 from ser_tf.corpora import CorpusError, load_corpus
 from ser_tf.corpora.recording import Recording
 from ser_tf.corpora.relabel import relabelled
@@ -107,6 +107,10 @@ def _settings(args: argparse.Namespace, start: "Start | None") -> Config:
     for name in positive:
         if getattr(config.train, name) <= 0:
             raise ConfigError(f"{name} must be above zero, not {getattr(config.train, name)}")
+    if config.train.optimizer not in OPTIMIZERS:
+        raise ConfigError(
+            f"no optimizer {config.train.optimizer!r}; there are: {', '.join(OPTIMIZERS)}"
+        )
     if config.train.teachers and (start or not system.ours):
         raise ConfigError("--teachers are for our own model, trained from nothing")
     if config.extra and not system.ours:

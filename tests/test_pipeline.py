@@ -36,7 +36,8 @@ def log_mels(recordings: list[Recording], cache: str, frontend: FrontendConfig) 
     names = [recording.name for recording in recordings]
     labelled = [Recording(r.path, r.name, "", r.name) for r in recordings]
     shards = decoding.prepare(labelled, names, cache)
-    batches = list(pipeline.plain_batches(shards, 8, keras.layers.Identity(), len(names), frontend))
+    features = keras.layers.Identity()
+    batches = list(pipeline.plain_batches(shards, 8, features, len(names), frontend, cache))
     features = np.concatenate([features for features, _ in batches])
     order = np.concatenate([targets for _, targets in batches]).argmax(axis=1)
     assert sorted(order) == list(range(len(names)))
@@ -350,8 +351,9 @@ def test_spectrograms_broken_off_leave_nothing(many, tmp_path, monkeypatch):
     assert not list(tmp_path.iterdir())
 
 
-def test_plain_batches_leave_nothing_out(many):
-    batches = list(pipeline.plain_batches(many, 24, keras.layers.Identity(), CLIPS, FRONTEND))
+def test_plain_batches_leave_nothing_out(many, cache):
+    features = keras.layers.Identity()
+    batches = list(pipeline.plain_batches(many, 24, features, CLIPS, FRONTEND, cache))
     assert [features.shape for features, _ in batches] == [(24, 224, 160)] * 2 + [(16, 224, 160)]
     targets = np.concatenate([targets for _, targets in batches])
     np.testing.assert_array_equal(targets.sum(axis=0), np.ones(CLIPS))

@@ -14,6 +14,8 @@ from edge import audio
 from edge.classifier import RUNTIMES, EmotionClassifier, default_model
 from export import card
 from export.convert import fitted_temperature
+from ser_tf import finetune
+from ser_tf.config import read_config
 from ser_tf.emotions import EMOTIONS
 from ser_tf.splits import PARTS
 
@@ -64,6 +66,23 @@ def test_the_keras_model_to_fine_tune_is_the_same(real_data: Path) -> None:
     window = np.pad(window, (0, classifier.window - len(window)))
     expected = models.load(path)(window[None], training=False).numpy()[0]
     np.testing.assert_allclose(classifier.probabilities(window), expected, atol=1e-4)
+
+
+def test_the_keras_model_can_be_gone_on_from() -> None:
+    start = finetune.load(ROOT / "export" / "ser.keras")
+    assert start.config.frontend == read_config(ROOT / "export" / "released.toml").frontend
+
+
+@pytest.mark.parametrize(
+    ("run", "settings"), [("common", "familiar.toml"), ("actors-0", "strangers.toml")]
+)
+def test_the_settings_of_a_published_model_are_those_that_would_make_it(run, settings) -> None:
+    published = read_config(PROTOCOLS / run / "config.toml")
+    again = read_config(ROOT / "export" / settings)
+    for table in ("frontend", "augment", "model"):
+        assert getattr(published, table) == getattr(again, table)
+    for name in ("optimizer", "epochs", "learning_rate", "extra_share"):
+        assert getattr(published.train, name) == getattr(again.train, name)
 
 
 def test_the_released_files_are_those_whose_export_is_reported() -> None:

@@ -212,6 +212,27 @@ def test_a_run_that_cannot_begin_leaves_no_folder(
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(("before", "now"), [("true", 64), ("false", 0)])
+def test_settings_from_before_pitch_mean_what_they_meant(tmp_path, before, now) -> None:
+    path = tmp_path / "config.toml"
+    path.write_text(f"[frontend]\ndeltas = {before}\n[train]\nepochs = 7\n")
+    config = read_config(path)
+    assert config.frontend == FrontendConfig(deltas=now, pitch=False)
+    assert (config.train.optimizer, config.train.epochs) == ("adamw", 7)
+    config.write(path)
+    assert read_config(path) == config
+
+
+def test_an_optimiser_that_does_not_exist_is_one_line(
+    generated_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    settings = tmp_path / "settings.toml"
+    settings.write_text('[train]\noptimizer = "sgd"\n')
+    options = ["--data", generated_corpus, "--config", settings, "--out", tmp_path / "run"]
+    assert train.main([*map(str, options)]) == 1
+    assert capsys.readouterr().err.splitlines() == ["no optimizer 'sgd'; there are: muon, adamw"]
+
+
 @pytest.mark.parametrize("whitening", [0.0, 0.5, 1.0])
 def test_whitening_brings_features_to_the_same_deviation(
     whitening: float, tiny_run: Path, generated_corpus: Path, cache: Path

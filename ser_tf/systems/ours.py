@@ -134,7 +134,7 @@ def train(
     if watch:
         shown = decoding.prepare(watch, labels, cache, title="decoding watched", strict=strict)
         batches = pipeline.plain_batches(
-            shown, settings.batch_size, features, len(labels), config.frontend
+            shown, settings.batch_size, features, len(labels), config.frontend, cache
         )
         steps_a_look = -(-len(shown.labels) // settings.batch_size)
         watched = Watched(batches, steps_a_look, averaged=settings.averaging > 0)
@@ -152,7 +152,7 @@ def train(
             split.validation, labels, cache, title="decoding validation", strict=strict
         )
         validation = pipeline.plain_batches(
-            held_out, settings.batch_size, features, len(labels), config.frontend
+            held_out, settings.batch_size, features, len(labels), config.frontend, cache
         )
         validation_steps = -(-len(held_out.labels) // settings.batch_size)
     callbacks: list[keras.callbacks.Callback] = [
