@@ -85,12 +85,13 @@ class LogMelSpectrogram(keras.layers.Layer):
         ).T.astype("float32")
 
     def call(self, waveform: Any) -> Any:
-        bands = ops.matmul(self._power(waveform, self._window), self._mel)
+        bands = ops.matmul(self._played(_power(waveform, self._window)), self._mel)
         if self.harmonic_bins:
             margin = (PITCH_FRAME_LENGTH - FRAME_LENGTH) // 2
             padded = ops.pad(waveform, ((0, 0), (margin, margin)))
-            longer = self._power(padded, self._longer_window)[..., : self.harmonic_bins]
-            bands = ops.concatenate([bands, longer], axis=-1)
+            reach = int(np.ceil(self.harmonic_bins / min(*self.speeds, 1.0))) + 1
+            longer = self._played(_power(padded, self._longer_window)[..., :reach])
+            bands = ops.concatenate([bands, longer[..., : self.harmonic_bins]], axis=-1)
         bands = ops.maximum(bands, 10 ** (self.floor_db / 10))
         decibels = ops.log(bands) * np.float32(10 / np.log(10))
         if self.speeds == (1.0,):
@@ -98,11 +99,8 @@ class LogMelSpectrogram(keras.layers.Layer):
         played = [_paced(decibels[:, k], speed) for k, speed in enumerate(self.speeds)]
         return ops.reshape(ops.stack(played, axis=1), (-1, *played[0].shape[1:]))
 
-    def _power(self, waveform: Any, window: np.ndarray) -> Any:
-        """Power spectra of frames, ``(batch, frames, bins)``; of all speeds, behind ``batch``."""
-        frames = ops.extract_sequences(waveform, len(window), HOP_LENGTH)
-        real, imaginary = ops.rfft(frames * window)
-        power = ops.square(real) + ops.square(imaginary)
+    def _played(self, power: Any) -> Any:
+        """Power spectra as of all speeds, which stand behind ``batch``."""
         if self.speeds == (1.0,):
             return power
         return ops.stack([_transposed(power, speed) for speed in self.speeds], axis=1)
@@ -115,6 +113,13 @@ class LogMelSpectrogram(keras.layers.Layer):
             "speeds": list(self.speeds),
             "harmonic_bins": self.harmonic_bins,
         }
+
+
+def _power(waveform: Any, window: np.ndarray) -> Any:
+    """Power spectra ``(batch, frames, bins)`` of frames as long as a window."""
+    frames = ops.extract_sequences(waveform, len(window), HOP_LENGTH)
+    real, imaginary = ops.rfft(frames * window)
+    return ops.square(real) + ops.square(imaginary)
 
 
 def _transposed(power: Any, speed: float) -> Any:

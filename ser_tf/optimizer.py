@@ -15,7 +15,7 @@ class ConvolutionMuon(keras.optimizers.Muon):
     https://kellerjordan.github.io/posts/muon/), and scaled so that rates and decay of AdamW fit
     (Liu et al., 2025, https://arxiv.org/abs/2502.16982). Keras's own class does so for dense
     layers, which here are the answer alone: that, biases, scales and the score of attention are
-    moved by AdamW, and none of them is decayed but the answer.
+    moved by AdamW.
     """
 
     def __init__(self, learning_rate: Any, *, weight_decay: float, **kwargs: Any) -> None:
