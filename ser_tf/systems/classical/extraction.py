@@ -16,6 +16,7 @@ import numpy as np
 from joblib import Parallel, delayed, parallel_config
 from joblib.externals.loky.process_executor import TerminatedWorkerError
 from numpy.typing import NDArray
+from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from edge import audio
@@ -140,8 +141,11 @@ def _compute(recording: Path, kept: Path, name: str) -> str:
         waveform = read(recording, features.sample_rate)
     except audio.AudioError as error:
         return str(error)
+    # More threads add up in another order: features would depend on how many there were.
+    with threadpool_limits(1):
+        vector = features.compute(waveform)
     aside = kept.with_suffix(f".{os.getpid()}.part")
     with aside.open("wb") as file:
-        np.save(file, features.compute(waveform))
+        np.save(file, vector)
     aside.replace(kept)
     return ""
