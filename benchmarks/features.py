@@ -211,13 +211,11 @@ def _through_pipeline(
     first = _seconds_a_clip(itertools.islice(feed, len(shards.labels) // batch_size))
     later = _seconds_a_clip(itertools.islice(feed, FED_BATCHES))
     del feed  # or it would go on filling its buffer
-    plain = pipeline.plain_batches(shards, batch_size, features, len(EMOTIONS), frontend, cache)
     rates = {
         LATER_EPOCHS: 1 / later,
         FIRST_EPOCH: 1 / (first + reading + preparing),
         "pipeline, decoding alone": 1 / reading,
         "pipeline, spectra alone": 1 / preparing,
-        "pipeline, no augmentation": 1 / _seconds_a_clip(plain),
     }
     return rates, batches, setup
 
