@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests import page as pages
-from tests.page import ROOT, chart, clip, open_tab, upload, visitor
+from tests.page import ROOT, chart, clip, open_tab, settle, upload, visitor
 
 pytest_plugins = ("tests.page_fixtures",)
 pytestmark = pages.needed
@@ -16,6 +16,14 @@ TABS = {  # and what is drawn last in each
     "Models": ".st-key-facts",
     "About": "h2:has-text('Licences')",
 }
+
+# How often the script of the page has come to its end from now on.
+COUNT_RUNS = """() => {
+    const app = document.querySelector("[data-testid=stApp]");
+    const count = () => { window.runs += app.dataset.testScriptState === "notRunning"; };
+    window.runs = 0;
+    new MutationObserver(count).observe(app, {attributeFilter: ["data-test-script-state"]});
+}"""
 
 # Streamlit's own: an input that only its button opens, and containers outside landmarks.
 STREAMLITS = {
@@ -110,10 +118,14 @@ def test_about_says_what_it_cannot_do_its_licence_and_that_nothing_is_stored(pag
 
 def test_all_tabs_are_reached_by_keyboard(page, address):
     page.goto(address)
-    page.get_by_role("tab", name="Listen").focus()
-    for name in list(TABS)[1:]:
-        page.keyboard.press("ArrowRight")
+    page.get_by_role("tab", name="Listen").wait_for()
+    settle(page)
+    page.evaluate(COUNT_RUNS)
+    for run, name in enumerate(list(TABS)[1:], start=1):
+        page.get_by_role("tab", selected=True).press("ArrowRight")
         page.get_by_role("tab", name=name, selected=True).wait_for()
+        # While it draws tabs anew, Streamlit takes no keys for them.
+        page.wait_for_function("run => window.runs >= run", arg=run)
 
 
 @pytest.mark.parametrize("colours", ["light", pytest.param("dark", marks=pytest.mark.slow)])
