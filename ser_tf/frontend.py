@@ -31,6 +31,10 @@ from ser_tf.pitch import N_F0, N_TRACK, PitchSalience, PitchTrack
 
 DELTA_WIDTH = 9  # frames in the regression window of Δ and ΔΔ, as in librosa
 
+# Longer frames see the waveform at 4 kHz, where nothing below 1.6 kHz is missed.
+DECIMATION = 4
+DECIMATION_BLOCK = 64  # samples that are filtered together
+
 
 @keras.saving.register_keras_serializable("ser_tf")
 class LogMelSpectrogram(keras.layers.Layer):
@@ -76,34 +80,51 @@ class LogMelSpectrogram(keras.layers.Layer):
         margin = (FRAME_LENGTH - WINDOW_LENGTH) // 2
         hann = scipy.signal.get_window("hann", WINDOW_LENGTH)
         self._window = np.pad(hann, margin).astype("float32")
-        longer = scipy.signal.get_window("hann", PITCH_FRAME_LENGTH)
+        longer = scipy.signal.get_window("hann", PITCH_FRAME_LENGTH // DECIMATION)
         # A mel band is a mean over its bins times 1 / (width of a bin in Hz).
-        alike = np.sum(hann**2) / np.sum(longer**2) * FRAME_LENGTH / SAMPLE_RATE
+        alike = DECIMATION * np.sum(hann**2) / np.sum(longer**2) * FRAME_LENGTH / SAMPLE_RATE
         self._longer_window = (longer * np.sqrt(alike)).astype("float32")
+        self._low_pass = _low_pass()
         self._mel = librosa.filters.mel(
             sr=SAMPLE_RATE, n_fft=FRAME_LENGTH, n_mels=n_mels, fmin=F_MIN, fmax=F_MAX
         ).T.astype("float32")
 
     def call(self, waveform: Any) -> Any:
-        bands = ops.matmul(self._played(_power(waveform, self._window)), self._mel)
+        power = _power(waveform, self._window, HOP_LENGTH)
+        bands = self._decibels(ops.matmul(self._played(power), self._mel))
         if self.harmonic_bins:
-            margin = (PITCH_FRAME_LENGTH - FRAME_LENGTH) // 2
-            padded = ops.pad(waveform, ((0, 0), (margin, margin)))
-            reach = int(np.ceil(self.harmonic_bins / min(*self.speeds, 1.0))) + 1
-            longer = self._played(_power(padded, self._longer_window)[..., :reach])
-            bands = ops.concatenate([bands, longer[..., : self.harmonic_bins]], axis=-1)
-        bands = ops.maximum(bands, 10 ** (self.floor_db / 10))
-        decibels = ops.log(bands) * np.float32(10 / np.log(10))
+            bins = self.harmonic_bins
+            reach = int(np.ceil(bins / min(*self.speeds, 1.0))) + 1
+            slower = self._decimated(waveform)
+            power = _power(slower, self._longer_window, HOP_LENGTH // DECIMATION)
+            longer = self._played(self._decibels(power[..., :reach]))
+            bands = ops.concatenate([bands, longer[..., :bins]], axis=-1)
         if self.speeds == (1.0,):
-            return decibels
-        played = [_paced(decibels[:, k], speed) for k, speed in enumerate(self.speeds)]
+            return bands
+        played = [_paced(bands[:, k], speed) for k, speed in enumerate(self.speeds)]
         return ops.reshape(ops.stack(played, axis=1), (-1, *played[0].shape[1:]))
+
+    def _decibels(self, power: Any) -> Any:
+        audible = ops.maximum(power, 10 ** (self.floor_db / 10))
+        return ops.log(audible) * np.float32(10 / np.log(10))
+
+    def _decimated(self, waveform: Any) -> Any:
+        """Every fourth sample of the low-passed waveform, with the margin of the longer frames."""
+        margin = (PITCH_FRAME_LENGTH - FRAME_LENGTH) // 2 + DECIMATION_BLOCK
+        spare = -waveform.shape[1] % DECIMATION_BLOCK
+        padded = ops.pad(waveform, ((0, 0), (margin, margin + spare)))
+        blocks = ops.reshape(padded, (-1, padded.shape[1] // DECIMATION_BLOCK, DECIMATION_BLOCK))
+        filtered = ops.conv(blocks, self._low_pass, padding="valid")
+        samples = ops.reshape(filtered, (-1, filtered.shape[1] * filtered.shape[2]))
+        return samples[:, : samples.shape[1] - spare // DECIMATION]
 
     def _played(self, power: Any) -> Any:
         """Power spectra as of all speeds, which stand behind ``batch``."""
         if self.speeds == (1.0,):
             return power
-        return ops.stack([_transposed(power, speed) for speed in self.speeds], axis=1)
+        by_bin = ops.transpose(power, (0, 2, 1))
+        played = ops.stack([_transposed(by_bin, speed) for speed in self.speeds], axis=1)
+        return ops.transpose(played, (0, 1, 3, 2))
 
     def get_config(self) -> dict[str, Any]:
         return {
@@ -115,20 +136,37 @@ class LogMelSpectrogram(keras.layers.Layer):
         }
 
 
-def _power(waveform: Any, window: np.ndarray) -> Any:
+def _low_pass() -> np.ndarray:
+    """A linear-phase filter of 97 taps, 70 dB down where it would fold back onto what is looked at.
+
+    As a convolution of blocks of samples, float32 ``(3, 64, 16)``: each block's filtered samples, a
+    quarter as many, from the block and its neighbours.
+    """
+    taps = scipy.signal.firwin(
+        97, SAMPLE_RATE / 2 / DECIMATION, window=("kaiser", 7.0), fs=SAMPLE_RATE
+    )
+    reach = len(taps) // 2
+    kernel = np.zeros((3 * DECIMATION_BLOCK, DECIMATION_BLOCK // DECIMATION))
+    for column in range(kernel.shape[1]):
+        middle = DECIMATION_BLOCK + DECIMATION * column
+        kernel[middle - reach : middle + reach + 1, column] = taps
+    return kernel.reshape(3, DECIMATION_BLOCK, -1).astype("float32")
+
+
+def _power(waveform: Any, window: np.ndarray, hop: int) -> Any:
     """Power spectra ``(batch, frames, bins)`` of frames as long as a window."""
-    frames = ops.extract_sequences(waveform, len(window), HOP_LENGTH)
+    frames = ops.extract_sequences(waveform, len(window), hop)
     real, imaginary = ops.rfft(frames * window)
     return ops.square(real) + ops.square(imaginary)
 
 
 def _transposed(power: Any, speed: float) -> Any:
-    """Power spectrum ``(batch, frames, bins)`` as of a sound played at a speed: pitch alone."""
+    """Power spectrum ``(batch, bins, frames)`` as of a sound played at a speed: pitch alone."""
     if speed == 1:
         return power
-    bins = np.arange(power.shape[-1])
-    inside = (bins <= speed * bins[-1]).astype("float32")  # above is silence
-    return _interpolated(power, bins / speed, axis=2) * inside
+    bins = np.arange(power.shape[1])
+    inside = (bins <= speed * bins[-1]).astype("float32")[:, None]  # above is silence
+    return _interpolated(power, bins / speed) * inside
 
 
 def _paced(log_mel: Any, speed: float) -> Any:
@@ -137,16 +175,19 @@ def _paced(log_mel: Any, speed: float) -> Any:
         return log_mel
     frames = np.arange(log_mel.shape[1])
     middle = frames[-1] / 2
-    return _interpolated(log_mel, middle + speed * (frames - middle), axis=1)
+    return _interpolated(log_mel, middle + speed * (frames - middle))
 
 
-def _interpolated(values: Any, places: np.ndarray, axis: int) -> Any:
-    """Values at places between those of an axis, linearly; beyond the ends the outermost go on."""
-    last = values.shape[axis] - 1
+def _interpolated(values: Any, places: np.ndarray) -> Any:
+    """Values ``(batch, rows, columns)`` at places between rows, linearly; the outermost go on.
+
+    Rows lie together in memory, so that taking them is fast.
+    """
+    last = values.shape[1] - 1
     places = np.clip(places, 0, last)
     before = np.minimum(places.astype("int32"), last - 1)
-    share = (places - before).astype("float32").reshape([-1 if k == axis else 1 for k in range(3)])
-    left, right = (ops.take(values, before + k, axis=axis) for k in (0, 1))
+    share = (places - before).astype("float32")[:, None]
+    left, right = (ops.take(values, before + k, axis=1) for k in (0, 1))
     return left + share * (right - left)
 
 

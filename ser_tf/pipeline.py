@@ -33,7 +33,7 @@ from ser_tf.frontend import build_log_mel, n_bands
 
 CORES = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 SHUFFLE_RECORDINGS = 2048  # 173 MB of spectrograms
-SPECTROGRAM_VERSION = 3  # likewise, of spectrograms
+SPECTROGRAM_VERSION = 4  # likewise, of spectrograms
 HEADROOM_DB = 20.0  # below the floor that spectrograms still hold, for the gain to bring up
 UNCHANGED = AugmentConfig(speed=0.0, shift=0.0)  # of what is kept of a recording
 

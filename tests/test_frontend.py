@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from edge import audio
-from ser_tf.config import F_MAX, F_MIN, N_FRAMES, N_SAMPLES, SAMPLE_RATE, FrontendConfig
+from ser_tf.config import F_MAX, F_MIN, N_FRAMES, N_MELS, N_SAMPLES, SAMPLE_RATE, FrontendConfig
 from ser_tf.frontend import (
     MFCC,
     Deltas,
@@ -129,6 +129,18 @@ def test_a_saved_layer_computes_the_same(layer, shape, tmp_path):
     np.testing.assert_array_equal(np.asarray(reloaded(inputs)), before)
     assert model.output_shape == (None, *before.shape[1:])
     assert type(layer).from_config(layer.get_config()).get_config() == layer.get_config()
+
+
+def test_narrow_bins_are_those_of_longer_frames_with_the_same_middles(waveform):
+    narrow = np.asarray(LogMelSpectrogram(harmonic_bins=96)(waveform[None]))[0, :, N_MELS:]
+    margin = np.pad(waveform, (1024 - 512) // 2)
+    spectra = librosa.stft(margin, n_fft=1024, hop_length=256, center=False)
+    alike = np.sum(np.hanning(401) ** 2) / np.sum(np.hanning(1025) ** 2) * 512 / SAMPLE_RATE
+    expected = 10 * np.log10(np.maximum(alike * np.abs(spectra[:96].T) ** 2, 1e-8))
+    off = np.abs(narrow - expected)
+    assert narrow.shape == expected.shape
+    assert off.mean() < 0.01
+    assert np.quantile(off, 0.999) < 0.2
 
 
 @pytest.mark.parametrize("speed", [0.9, 1.06])
