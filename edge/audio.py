@@ -230,6 +230,7 @@ def _decoded(source: Source) -> Iterator[tuple[int, np.ndarray]]:
             if not SAMPLE_RATES[0] <= rate <= SAMPLE_RATES[1]:
                 raise AudioError(f"{name}: has an impossible sample rate ({rate} Hz), is damaged")
             buffer = np.empty((max(1, READ_SAMPLES // sound.channels), sound.channels), np.float32)
+            mean = np.full(sound.channels, 1 / sound.channels, np.float32)
             total, count = 0, len(buffer)
             while count == len(buffer):
                 with quiet():
@@ -242,8 +243,7 @@ def _decoded(source: Source) -> Iterator[tuple[int, np.ndarray]]:
                         f"read{trouble}; copy or record it again"
                     )
                 with np.errstate(all="ignore"):
-                    mono = sound.channels == 1
-                    piece = buffer[:count, 0] if mono else buffer[:count].mean(axis=1)
+                    piece = buffer[:count, 0] if len(mean) == 1 else buffer[:count] @ mean
                 if not np.isfinite(piece).all():
                     raise AudioError(
                         f"{name}: holds values that are not numbers (NaN or infinite); export it "

@@ -266,7 +266,7 @@ def speed() -> str:
         ],
         ["its peak memory, most", f"{memory['max']:.0f} MB"],
     ]
-    return _table(["", "two cores of a Xeon, one thread, tflite-runtime 2.14"], rows)
+    return _table(["", "two cores of an EPYC, one thread, tflite-runtime 2.14"], rows)
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
