@@ -94,6 +94,7 @@ class LogMelSpectrogram(keras.layers.Layer):
         bands = self._decibels(ops.matmul(self._played(power), self._mel))
         if self.harmonic_bins:
             bins = self.harmonic_bins
+            # So many that none of those kept is silenced for lying beyond what was looked at.
             reach = int(np.ceil(bins / min(*self.speeds, 1.0))) + 1
             slower = self._decimated(waveform)
             power = _power(slower, self._longer_window, HOP_LENGTH // DECIMATION)
@@ -110,16 +111,17 @@ class LogMelSpectrogram(keras.layers.Layer):
 
     def _decimated(self, waveform: Any) -> Any:
         """Every fourth sample of the low-passed waveform, with the margin of the longer frames."""
-        margin = (PITCH_FRAME_LENGTH - FRAME_LENGTH) // 2 + DECIMATION_BLOCK
-        spare = -waveform.shape[1] % DECIMATION_BLOCK
-        padded = ops.pad(waveform, ((0, 0), (margin, margin + spare)))
+        margin = (PITCH_FRAME_LENGTH - FRAME_LENGTH) // 2
+        before = margin + DECIMATION_BLOCK
+        after = before + -waveform.shape[1] % DECIMATION_BLOCK
+        padded = ops.pad(waveform, ((0, 0), (before, after)))
         blocks = ops.reshape(padded, (-1, padded.shape[1] // DECIMATION_BLOCK, DECIMATION_BLOCK))
         filtered = ops.conv(blocks, self._low_pass, padding="valid")
         samples = ops.reshape(filtered, (-1, filtered.shape[1] * filtered.shape[2]))
-        return samples[:, : samples.shape[1] - spare // DECIMATION]
+        return samples[:, : (waveform.shape[1] + 2 * margin) // DECIMATION]
 
     def _played(self, power: Any) -> Any:
-        """Power spectra as of all speeds, which stand behind ``batch``."""
+        """Spectra as of all speeds, which stand behind ``batch``."""
         if self.speeds == (1.0,):
             return power
         by_bin = ops.transpose(power, (0, 2, 1))

@@ -143,6 +143,13 @@ def test_narrow_bins_are_those_of_longer_frames_with_the_same_middles(waveform):
     assert np.quantile(off, 0.999) < 0.2
 
 
+@pytest.mark.parametrize("more", [1, 63, 64, 254, 255])
+def test_a_waveform_of_any_length_has_as_many_narrow_frames_as_others(more):
+    waveform = noise()[:, : 2560 + more]
+    alone, both = (LogMelSpectrogram(harmonic_bins=bins)(waveform) for bins in (0, 96))
+    assert both.shape[:2] == alone.shape[:2]
+
+
 @pytest.mark.parametrize("speed", [0.9, 1.06])
 def test_a_speed_is_that_of_the_waveform_played_so(waveform, speed):
     middle = waveform[:N_SAMPLES]
