@@ -99,7 +99,7 @@ score-protocols: .venv/installed
 	$(BIN)/python -m export.protocols score --data "$(DATA)" --robust --jobs $(JOBS)
 
 test: .venv/installed-dev
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n logical --maxprocesses 4 --dist loadfile
 
 setup: .venv/installed
 
