@@ -52,6 +52,7 @@ WINDOW = SAMPLE_RATE * 25 // 1000
 HOP = SAMPLE_RATE * 10 // 1000
 LEVEL_DB = -30.0
 SHARES = (0.3, 0.5, 0.7)  # of the machine's log-probabilities, beside the run's whole
+LEAST_PROBABILITY = 1e-4  # keeps a logarithm from outweighing the rest
 BATCH = 64
 
 
@@ -140,11 +141,12 @@ def main(argv: Sequence[str] | None = None) -> int:
     machine = make_pipeline(
         StandardScaler(), CalibratedClassifierCV(SVC(C=10.0), ensemble=False)
     ).fit(statistics_of(encoder, learnt), [EMOTIONS.index(part.emotion) for part in split.train])
-    others = np.log(machine.predict_proba(statistics_of(encoder, held_out)) + 1e-4)
+    others = np.log(machine.predict_proba(statistics_of(encoder, held_out)) + LEAST_PROBABILITY)
     truth = np.array([EMOTIONS.index(recording.emotion) for recording in split.validation])
     speech = np.array([part.traits.get("channel") == "speech" for part in split.validation])
     print(f"{split.name}: {len(truth)} recordings held out from training\n")
-    print("| | accuracy | loss at its best temperature | of speech | |\n|---|---:|---:|---:|---:|")
+    print("| | accuracy | loss at its best temperature | speech: accuracy | loss |")
+    print("|---|---:|---:|---:|---:|")
     rows = {"the run": answers, "voice encoder": others}
     rows |= {f"the run and {share:g} of that": answers + share * others for share in SHARES}
     for name, scores in rows.items():
