@@ -8,7 +8,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -19,6 +19,7 @@ from tests import stub_model
 CHROMIUM = shutil.which("chromium")
 ROOT = Path(__file__).resolve().parent.parent
 PATIENCE = 120_000  # milliseconds
+GIVEN = 10  # times a file is given to an uploader
 SPOKEN = "happy"  # what the microphone hears
 ARGUMENTS = (
     "--no-sandbox",
@@ -100,6 +101,23 @@ def upload(page, address, recording):
     page.locator(".st-key-uploaded input[type=file]").set_input_files(recording)
     page.locator(".st-key-answer, .st-key-problem").wait_for()
     settle(page)
+
+
+def give(page, key, files):
+    """Give files to an uploader that has just come into view.
+
+    While Streamlit still draws it, it may forget what it is given; that is given again.
+    """
+    from playwright.sync_api import TimeoutError as NotYet
+
+    chooser = page.locator(f".st-key-{key} input[type=file]")
+    listed = page.locator(f".st-key-{key} [data-testid=stFileChipName]").first
+    for _ in range(GIVEN):
+        chooser.set_input_files(files)
+        with suppress(NotYet):
+            listed.wait_for(timeout=PATIENCE / GIVEN)
+            return
+    raise AssertionError(f"{key}: took no files")
 
 
 def settle(page):

@@ -8,7 +8,7 @@ import zipfile
 import pytest
 
 from tests import page as pages
-from tests.page import clip, open_tab, settle
+from tests.page import clip, give, open_tab, settle
 
 pytest_plugins = ("tests.page_fixtures",)
 pytestmark = pages.needed
@@ -19,7 +19,7 @@ def hand_in(page, address, files):
     page.goto(address)
     page.get_by_role("tab", name="Batch").wait_for()
     open_tab(page, "Batch")
-    page.locator(".st-key-batch input[type=file]").set_input_files(files)
+    give(page, "batch", files)
     page.locator(".st-key-answers, [data-testid=stAlert]").first.wait_for()
     settle(page)
 

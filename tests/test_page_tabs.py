@@ -5,7 +5,7 @@ import shutil
 import pytest
 
 from tests import page as pages
-from tests.page import ROOT, chart, clip, open_tab, settle, upload, visitor
+from tests.page import ROOT, chart, clip, give, open_tab, settle, upload, visitor
 
 pytest_plugins = ("tests.page_fixtures",)
 pytestmark = pages.needed
@@ -47,7 +47,7 @@ def test_features_of_the_recording_stand_beside_the_corpus(page, address, tmp_pa
     page.get_by_text("Upload or record a voice in the tab Listen").wait_for()
     open_tab(page, "Listen")
     file = clip(tmp_path, "happy", name="high.wav")
-    page.locator(".st-key-uploaded input[type=file]").set_input_files(file)
+    give(page, "uploaded", file)
     page.locator(".st-key-answer h2").wait_for()
     open_tab(page, "Features")
     page.get_by_text("high.wav, heard as happy.").wait_for()
@@ -79,7 +79,7 @@ def test_a_visitors_own_model_answers_that_visitor_alone(browser, page, address,
     upload(page, address, clip(tmp_path, "calm"))
     open_tab(page, "Models")
     page.get_by_text("Your own file").click()
-    page.locator(".st-key-own input[type=file]").set_input_files(own)
+    give(page, "own", own)
     page.locator(".st-key-facts").get_by_text("mine.tflite").wait_for()
     open_tab(page, "Listen")
     page.get_by_text("by mine.tflite").wait_for()
@@ -102,7 +102,7 @@ def test_an_own_model_that_cannot_be_used_gets_clear_words(content, words, page,
     page.get_by_role("tab", name="Models").wait_for()
     open_tab(page, "Models")
     page.get_by_text("Your own file").click()
-    page.locator(".st-key-own input[type=file]").set_input_files(bad)
+    give(page, "own", bad)
     page.get_by_text(words).wait_for()
     page.locator(".st-key-facts").get_by_text("stub.tflite").wait_for()
 
