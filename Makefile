@@ -46,6 +46,9 @@ endef
 define begin
 $(call learn,--data "$(DATA)" --seed $(1) $(PRECISION) $(2))
 endef
+define stranger
+$(call begin,$(SEED),--split $(1) --config export/strangers.toml --extra $(2))
+endef
 # As chosen with a part of the training side held out, over all of it.
 define refit
 $(call learn,--refit $(CHOSEN)/$(notdir $(@D)) --seed $(SEED))
@@ -54,22 +57,16 @@ endef
 $(CHOSEN)/common/model.keras: | .venv/installed
 	$(call begin,0,--split common --config export/familiar.toml)
 $(RUNS)/common-extra/model.keras: | .venv/installed
-	$(call begin,$(SEED),--split common --config export/strangers.toml --extra $(EXTRA))
-$(CHOSEN)/actors-%/model.keras: | .venv/installed
-	$(call begin,0,--split actors:$* --config export/strangers.toml --extra $(EXTRA))
+	$(call stranger,common,$(EXTRA))
 $(RUNS)/common/model.keras: $(CHOSEN)/common/model.keras
 	$(call refit)
-$(RUNS)/actors-%/model.keras: $(CHOSEN)/actors-%/model.keras
-	$(call refit)
+$(RUNS)/actors-%/model.keras: | .venv/installed
+	$(call stranger,actors:$*,$(EXTRA))
 $(RUNS)/released/model.keras: | .venv/installed
-	$(call begin,$(SEED),--config export/released.toml --extra $(EXTRA))
+	$(call stranger,all,$(EXTRA))
 $(RUNS)/without-%/model.keras: | .venv/installed
-	$(call begin,$(SEED),--config export/released.toml --extra $(filter-out %/$*,$(EXTRA)))
+	$(call stranger,all,$(filter-out %/$*,$(EXTRA)))
 
-$(RUNS)/released/$(INT8): $(RUNS)/released/model.keras
-	$(BIN)/python -m export.convert $(RUNS)/released --temperature-of export/protocols
-$(RUNS)/without-%/$(INT8): $(RUNS)/without-%/model.keras
-	$(BIN)/python -m export.convert $(RUNS)/without-$* --temperature-of export/protocols
 $(RUNS)/%/$(INT8): $(RUNS)/%/model.keras
 	$(BIN)/python -m export.convert $(RUNS)/$*
 

@@ -5,7 +5,7 @@ is started from has heard none of them. Everything runs as a user would run it: 
 --from``, ``export.convert``, and the int8 file through ``edge.classifier``.
 
 Example:
-    python benchmarks/finetune.py --model runs/chosen/actors-0 --data /path/to/ravdess
+    python benchmarks/finetune.py --model runs/actors-0 --data /path/to/ravdess
 """
 
 import argparse
@@ -195,7 +195,7 @@ def _spread(shares: Sequence[float], sign: str = "") -> str:
 def main() -> int:
     parser = argparse.ArgumentParser(
         description="Accuracy before and after fine-tuning, on voices the model has not heard.",
-        epilog="example: python benchmarks/finetune.py --model runs/chosen/actors-0 --data ravdess",
+        epilog="example: python benchmarks/finetune.py --model runs/actors-0 --data ravdess",
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument

@@ -146,9 +146,12 @@ def _fold(report: dict[str, Any]) -> list[str]:
 
 
 def further() -> str:
-    """The unheard actors, with the further corpora and without."""
+    """The unheard actors, with the further corpora and without, by an earlier recipe."""
     rows = []
-    for words, folder in (("RAVDESS, nEMO, EmoSpeech", ""), ("RAVDESS alone", "ravdess-alone/")):
+    for words, folder in (
+        ("RAVDESS, nEMO, EmoSpeech", "earlier/"),
+        ("RAVDESS alone", "ravdess-alone/"),
+    ):
         for protocol in ("actors", "actors-speech"):
             report = _metrics(f"{folder}{protocol}")
             losses = [_points(report["robust"][key]) for key in ("mean_loss", "gain_loss")]

@@ -11,7 +11,6 @@ import argparse
 import json
 import os
 import shutil
-import statistics
 import sys
 import tempfile
 import time
@@ -121,36 +120,11 @@ def to_tflite(model: keras.Model) -> bytes:
             return converter.convert()
 
 
-def fitted_temperature(protocols: Path) -> float:
-    """The geometric mean of the temperatures that the ``actors`` folds were given.
-
-    Each was fitted on actors that its model had not learnt from, which a model that has learnt from
-    all of them lacks.
-
-    Args:
-        protocols: Holds ``actors-*/training.json``.
-
-    Raises:
-        ExportError: There is none, or one cannot be read.
-    """
-    found = sorted(protocols.glob("actors-*/training.json"))
-    if not found:
-        raise ExportError(f"{protocols}: holds no actors-*/training.json with a temperature")
-    temperatures = []
-    for path in found:
-        try:
-            temperatures.append(float(json.loads(path.read_text(encoding="utf-8"))["temperature"]))
-        except (OSError, ValueError, KeyError, TypeError):
-            raise ExportError(f"{path}: holds no temperature; finish that run first") from None
-    return statistics.geometric_mean(temperatures)
-
-
-def convert(run: Run, *, temperature: float | None = None) -> Path:
+def convert(run: Run) -> Path:
     """Export a finished run into its ``export/`` folder.
 
     Args:
         run: Its folder holds the trained model, its settings and its split.
-        temperature: Instead of the run's own, for one that held nothing out to fit it on.
 
     Returns:
         The folder: ``ser_float32.tflite``, ``ser_int8.tflite`` or ``ser_weights8.tflite``,
@@ -174,8 +148,6 @@ def convert(run: Run, *, temperature: float | None = None) -> Path:
     known = origin.read(run.model)
     everything = load_corpus(config.data, labels=tuple(dict.fromkeys((*known.labels, *EMOTIONS))))
     split = read_split(run.split, everything)
-    if temperature:
-        model.get_layer("temperature").set_temperature(temperature)
     sample_rate, window = sample_rate_of(system), model.input_shape[1]
     representative, answers = _windows(split.train, REPRESENTATIVE, sample_rate, window)
     clips = representative
@@ -347,16 +319,9 @@ def main(argv: Sequence[str] | None = None) -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("run", type=Path, metavar="RUN", help="folder of a finished training run")
-    parser.add_argument(
-        "--temperature-of",
-        type=Path,
-        metavar="PROTOCOLS",
-        help="take the mean temperature of the actors-* models there, for a run without validation",
-    )
     args = parser.parse_args(argv)
     try:
-        temperature = fitted_temperature(args.temperature_of) if args.temperature_of else None
-        folder = convert(Run.existing(args.run), temperature=temperature)
+        folder = convert(Run.existing(args.run))
     except (ExportError, RunError, ConfigError, CorpusError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1

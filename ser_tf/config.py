@@ -84,7 +84,7 @@ class AugmentConfig:
 
     speed: float = 0.06
     stretch: float = 0.08
-    gain_db: float = 4.0
+    gain_db: float = 5.0
     shift: float = 0.3
     noise_probability: float = 0.35
     noise_snr_db: tuple[float, float] = (0.0, 35.0)
@@ -109,6 +109,7 @@ class ModelConfig:
             folder, or their name on the hub they come from.
         stem: Channels after the first convolution, which halves the frame rate.
         blocks: Channels of each residual block; each halves the frame rate.
+        channel_dropout: Share of features, and of each block's channels, dropped over all frames.
         dropout: Share dropped before the answer.
     """
 
@@ -116,7 +117,8 @@ class ModelConfig:
     weights: str = ""
     stem: int = 128
     blocks: tuple[int, ...] = (128, 160, 192)
-    dropout: float = 0.5
+    channel_dropout: float = 0.05
+    dropout: float = 0.3
 
 
 @dataclass(frozen=True)
@@ -145,13 +147,13 @@ class TrainConfig:
         mixed_precision: Compute in bfloat16 with float32 weights.
     """
 
-    epochs: int = 300
+    epochs: int = 100
     batch_size: int = 64
     seed: int = 0
     optimizer: str = "muon"
     learning_rate: float = 5e-3
     warmup: float = 0.05
-    weight_decay: float = 0.02
+    weight_decay: float = 0.5
     label_smoothing: float = 0.05
     class_weight: float = 0.5
     averaging: float = 0.045
@@ -209,10 +211,15 @@ def read_config(path: Path, base: Config | None = None) -> Config:
 
 
 def modernised(values: dict[str, Any]) -> dict[str, Any]:
-    """Settings of a run from before pitch was heard, as this version calls them.
+    """Settings of an earlier version's run as this version calls them.
 
-    They are known by ``deltas``, which was true or false: all coefficients had deltas, or none.
+    Before ``channel_dropout`` was a setting it was a tenth; what a run has written names ``data``
+    and all others. Those from before pitch was heard are known by ``deltas``, which was true or
+    false: all coefficients had deltas, or none.
     """
+    model = values.get("model")
+    if "data" in values and isinstance(model, dict) and "blocks" in model:
+        values = {**values, "model": {"channel_dropout": 0.1, **model}}
     frontend, train = values.get("frontend", {}), values.get("train", {})
     if not isinstance(frontend.get("deltas"), bool):
         return values

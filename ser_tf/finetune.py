@@ -24,7 +24,14 @@ from ser_tf.origin import Origin
 from ser_tf.splits import Split, make_split
 
 HEAD = "logits"  # the layer of a body whose outputs are the labels
-TRAIN = TrainConfig(epochs=40, batch_size=32, optimizer="adamw", learning_rate=1e-3, warmup=0.1)
+TRAIN = TrainConfig(
+    epochs=40,
+    batch_size=32,
+    optimizer="adamw",
+    learning_rate=1e-3,
+    warmup=0.1,
+    weight_decay=0.02,
+)
 ENOUGH = 64  # clips to learn from at the full rate
 HEAD_SPEED = 10.0  # of the layer of the labels, where it has one to learn from nothing
 LEAST_FOR_TEMPERATURE = 50  # held-out clips; on fewer a temperature would be chance

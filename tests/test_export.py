@@ -1,7 +1,6 @@
 """What ``export.convert`` hands out, and when it refuses."""
 
 import json
-import shutil
 from pathlib import Path
 
 import numpy as np
@@ -115,42 +114,6 @@ def test_half_a_model_is_one_line(
     line = capsys.readouterr().err.splitlines()[-1]
     assert "model.keras: cannot be loaded: it is not a whole .keras file" in line
     assert not (tmp_path / "export").exists()
-
-
-@pytest.fixture
-def protocols(tmp_path: Path) -> Path:
-    for fold, temperature in enumerate([1.0, 4.0]):
-        (tmp_path / f"actors-{fold}").mkdir()
-        training = tmp_path / f"actors-{fold}" / "training.json"
-        training.write_text(json.dumps({"temperature": temperature}))
-    return tmp_path
-
-
-def test_a_model_without_validation_takes_the_temperature_of_the_folds(
-    tiny_run: Path, exported: Path, clip: np.ndarray, protocols: Path, tmp_path: Path
-) -> None:
-    run = tmp_path / "run"
-    shutil.copytree(tiny_run, run)
-    options = ["--temperature-of", str(protocols)]
-    assert convert.main([str(run), *options]) == 0
-    assert json.loads((run / "export" / "report.json").read_text())["temperature"] == 2.0
-    own = json.loads((tiny_run / "training.json").read_text())["temperature"]
-    before, after = (
-        np.log(EmotionClassifier(folder / "ser_float32.tflite").probabilities(clip))
-        for folder in (exported, run / "export")
-    )
-    np.testing.assert_allclose(np.ptp(before) * own, np.ptp(after) * 2, rtol=1e-3)
-
-
-def test_folds_without_a_temperature_are_one_line(
-    tiny_run: Path, protocols: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    options = [str(tiny_run), "--temperature-of"]
-    (protocols / "actors-1" / "training.json").write_text("{}")
-    assert convert.main([*options, str(protocols)]) == 1
-    assert "actors-1/training.json: holds no temperature" in capsys.readouterr().err
-    assert convert.main([*options, str(protocols / "actors-0")]) == 1
-    assert "holds no actors-*/training.json" in capsys.readouterr().err
 
 
 def test_the_licences_of_all_corpora_learnt_from_stand_in_the_file() -> None:

@@ -223,6 +223,16 @@ def test_settings_from_before_pitch_mean_what_they_meant(tmp_path, before, now) 
     assert read_config(path) == config
 
 
+def test_a_run_from_before_channel_dropout_was_a_setting_keeps_what_it_had(tmp_path):
+    Config().write(written := tmp_path / "config.toml")
+    before = written.read_text().replace("channel_dropout = 0.05\n", "")
+    assert "channel_dropout" not in before
+    written.write_text(before)
+    assert read_config(written).model.channel_dropout == 0.1
+    (partial := tmp_path / "mine.toml").write_text("[model]\nblocks = [64, 64]\n")
+    assert read_config(partial).model.channel_dropout == Config().model.channel_dropout
+
+
 def test_an_optimiser_that_does_not_exist_is_one_line(
     generated_corpus: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
