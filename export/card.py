@@ -261,15 +261,15 @@ def speed() -> str:
     seconds, memory = cold["wall time, s"], cold["peak RSS, MB"]
     rows = [
         ["size, int8 and float32", f"{int8['bytes']:,} and {float32['bytes']:,} bytes"],
-        ["one window, warm, int8", f"{int8['latency_ms']:.1f} ms"],
-        ["one window, warm, float32", f"{float32['latency_ms']:.1f} ms"],
+        ["one window, warm, int8, LiteRT", f"{int8['latency_ms']:.1f} ms"],
+        ["one window, warm, float32, LiteRT", f"{float32['latency_ms']:.1f} ms"],
         [
-            f"cold process, one clip: median, 95 %, most of {cold['processes']}",
+            f"cold process, tflite-runtime, one clip: median, 95 %, most of {cold['processes']}",
             f"{seconds['median']:.2f}, {seconds['p95']:.2f}, {seconds['max']:.2f} s",
         ],
         ["its peak memory, most", f"{memory['max']:.0f} MB"],
     ]
-    return _table(["", "two cores of an EPYC, one thread, tflite-runtime 2.14"], rows)
+    return _table(["", "two cores of an EPYC, one thread"], rows)
 
 
 SECTIONS: dict[str, Callable[[], str]] = {
