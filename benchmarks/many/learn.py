@@ -82,12 +82,12 @@ def prepared(packed: Path, tables: sound.Tables) -> Any:
     """Spectrograms of all recordings at all speeds."""
     compute = jax.jit(functools.partial(sound.spectra, tables=tables))
     found = []
-    waiting = len(tables["labels"])
+    waiting, together = len(tables["labels"]), int(tables["together"])
     for path in sorted((packed / "windows").glob("*.opus")):
         samples, _ = soundfile.read(path, dtype="float32")
-        windows = samples.reshape(min(waiting, 62), -1)
+        windows = samples.reshape(min(waiting, together), -1)
         waiting -= len(windows)
-        full = np.pad(windows, ((0, 62 - len(windows)), (0, 0)))
+        full = np.pad(windows, ((0, together - len(windows)), (0, 0)))
         found.append(compute(full)[: len(windows)])
     return jnp.concatenate(found)
 

@@ -126,6 +126,7 @@ def main(argv: Sequence[str] | None = None) -> int:
         **split,
         labels=np.array([EMOTIONS.index(each.emotion) for each in recordings]),
         speech=np.array([each.traits["channel"] == "speech" for each in recordings]),
+        together=TOGETHER,
     )
     told = {name: of.to_dict() for name, of in settings.items()}
     (args.out / "settings.json").write_text(json.dumps(told, indent=2), encoding="utf-8")
