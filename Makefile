@@ -21,7 +21,6 @@ MODEL := $(RUN)/export/ser_int8.tflite
 SEED ?= 0
 JOBS ?= 2
 RUNS := runs/seed$(SEED)
-CHOSEN := runs/chosen
 FOLDS := actors-0 actors-1 actors-2 actors-3 actors-4
 INT8 := export/ser_int8.tflite
 PRECISION ?= --mixed-precision
@@ -40,26 +39,18 @@ train: .venv/installed
 
 # A run that was cut off goes on where it stood.
 define learn
-test -e $(@D)/config.toml && set -- --resume || set -- $(1); \
+test -e $(@D)/config.toml && set -- --resume || \
+	set -- --data "$(DATA)" --seed $(SEED) $(PRECISION) $(1); \
 	$(BIN)/python -m ser_tf.train --out $(@D) "$$@"
 endef
-define begin
-$(call learn,--data "$(DATA)" --seed $(1) $(PRECISION) $(2))
-endef
 define stranger
-$(call begin,$(SEED),--split $(1) --config export/strangers.toml --extra $(2))
-endef
-# As chosen with a part of the training side held out, over all of it.
-define refit
-$(call learn,--refit $(CHOSEN)/$(notdir $(@D)) --seed $(SEED))
+$(call learn,--split $(1) --config export/strangers.toml $(if $(2),--extra $(2)))
 endef
 
-$(CHOSEN)/common/model.keras: | .venv/installed
-	$(call begin,0,--split common --config export/familiar.toml)
+$(RUNS)/common/model.keras: | .venv/installed
+	$(call learn,--split common --config export/familiar.toml)
 $(RUNS)/common-extra/model.keras: | .venv/installed
 	$(call stranger,common,$(EXTRA))
-$(RUNS)/common/model.keras: $(CHOSEN)/common/model.keras
-	$(call refit)
 $(RUNS)/actors-%/model.keras: | .venv/installed
 	$(call stranger,actors:$*,$(EXTRA))
 $(RUNS)/released/model.keras: | .venv/installed
