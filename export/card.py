@@ -146,10 +146,10 @@ def _fold(report: dict[str, Any]) -> list[str]:
 
 
 def further() -> str:
-    """The unheard actors, with the further corpora and without, by an earlier recipe."""
+    """The unheard actors, with the further corpora and without."""
     rows = []
     for words, folder in (
-        ("RAVDESS, nEMO, EmoSpeech", "earlier/"),
+        ("RAVDESS, nEMO, EmoSpeech", ""),
         ("RAVDESS alone", "ravdess-alone/"),
     ):
         for protocol in ("actors", "actors-speech"):
