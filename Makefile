@@ -56,7 +56,7 @@ $(RUNS)/actors-%/model.keras: | .venv/installed
 $(RUNS)/released/model.keras: | .venv/installed
 	$(call stranger,all,$(EXTRA))
 $(RUNS)/without-%/model.keras: | .venv/installed
-	$(call stranger,all,$(filter-out %/$*,$(EXTRA)))
+	$(call stranger,all,$(filter-out $* %/$*,$(EXTRA)))
 
 $(RUNS)/%/$(INT8): $(RUNS)/%/model.keras
 	$(BIN)/python -m export.convert $(RUNS)/$*
