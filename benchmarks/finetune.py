@@ -1,21 +1,24 @@
 """What fine-tuning on a few clips gains: accuracy before and after, on other clips of the voices.
 
-The voices are the actors that a run of ``--split actors:K`` was to be tested on, so the model that
-is started from has heard none of them. Everything runs as a user would run it: ``ser_tf.train
---from``, ``export.convert``, and the int8 file through ``edge.classifier``.
+The voices are the actors that a run of ``--split actors:K`` was to be tested on, or those of
+another corpus, so the model that is started from has heard none of them. Everything runs as a user
+would run it: ``ser_tf.train --from``, ``export.convert``, and the int8 file through
+``edge.classifier``.
 
-Example:
+Examples:
     python benchmarks/finetune.py --model runs/actors-0 --data /path/to/ravdess
+    python benchmarks/finetune.py --model runs/without-nemo --data nemo --protocol elsewhere
 """
 
 import argparse
 import contextlib
 import csv
 import io
+import math
 import statistics
 import sys
 import tempfile
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -25,16 +28,16 @@ from tqdm import tqdm
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from ser_tf import answers, metrics
+from ser_tf import answers, held_out, metrics
 from ser_tf.corpora import CorpusError, Recording, load_corpus
 from ser_tf.splits import read_split
 
 INT8 = "export/ser_int8.tflite"
-SIZES = {"together": (1, 5, 20), "alone": (1, 5), "grouped": (1, 5, 20)}
 PROTOCOLS = {
     "together": "all test actors at once",
     "alone": "one test actor at a time",
     "grouped": "all test actors at once, three labels that are new to the model",
+    "elsewhere": "one voice at a time of a corpus of which the model has heard nothing",
 }
 GROUPS = {
     **dict.fromkeys(("happy", "surprised"), "lively"),
@@ -55,11 +58,15 @@ class Trial:
 
 @dataclass(frozen=True)
 class Result:
-    """Share of right answers to the clips that are asked about, and to those of other voices."""
+    """Before and after: share of right answers to the clips that are asked about, their
+    calibration error, and the share of right answers to those of other voices.
+    """
 
     clips: int
     before: float
     after: float
+    error_before: float
+    error_after: float
     others_before: float
     others_after: float
 
@@ -115,64 +122,142 @@ def fine_tune(run: Path, trial: Trial, folder: Path, cache: str) -> Path:
     return folder / "run" / INT8
 
 
-def answered(model: Path, recordings: Sequence[Recording], *, grouped: bool) -> dict[str, str]:
-    """By a recording's name what an exported model answers; ``grouped`` adds up its emotions."""
+@dataclass(frozen=True)
+class Heard:
+    """What an exported model answers: probabilities of its labels, by a recording's name."""
+
+    labels: tuple[str, ...]
+    rows: Mapping[str, np.ndarray]
+
+    def among(self, recordings: Sequence[Recording]) -> tuple[list[str], np.ndarray, list[str]]:
+        """True labels, probabilities among those that occur, and what these are."""
+        truth = [recording.emotion for recording in recordings]
+        present = [label for label in self.labels if label in truth]
+        columns = [self.labels.index(label) for label in present]
+        rows = np.stack([self.rows[recording.name] for recording in recordings])[:, columns]
+        total = rows.sum(axis=1, keepdims=True)
+        return truth, rows / np.where(total > 0, total, 1), present
+
+    def accuracy(self, recordings: Sequence[Recording]) -> float:
+        """Share of right answers where only labels that occur can be answered."""
+        truth, rows, present = self.among(recordings)
+        return float(np.mean(np.array(metrics.answers(rows, present)) == truth))
+
+    def calibration_error(self, recordings: Sequence[Recording]) -> float:
+        """Expected calibration error of the same answers."""
+        error = metrics.calibration_error(*self.among(recordings))
+        return math.nan if error is None else error
+
+
+def hear(model: Path, recordings: Sequence[Recording], *, grouped: bool = False) -> Heard:
+    """Ask an exported model; ``grouped`` adds up its emotions."""
     with contextlib.redirect_stderr(io.StringIO()):
-        heard = answers.run(model, recordings)
-    labels, rows = heard.labels, heard.clean
+        answered = answers.run(model, recordings)
+    labels, rows = answered.labels, answered.clean
     if grouped:
-        labels = tuple(dict.fromkeys(GROUPS[label] for label in heard.labels))
-        member = [[GROUPS[emotion] == group for group in labels] for emotion in heard.labels]
+        labels = tuple(dict.fromkeys(GROUPS[label] for label in answered.labels))
+        member = [[GROUPS[emotion] == group for group in labels] for emotion in answered.labels]
         rows = rows @ np.array(member, float)
-    names = (recording.name for recording in heard.recordings)
-    return dict(zip(names, metrics.answers(rows, labels), strict=True))
+    names = (recording.name for recording in answered.recordings)
+    return Heard(labels, dict(zip(names, rows, strict=True)))
 
 
-def accuracy(answers_by_name: Mapping[str, str], recordings: Sequence[Recording]) -> float:
-    """Share of recordings whose answer is their label."""
-    return statistics.mean(answers_by_name[r.name] == r.emotion for r in recordings)
+@dataclass(frozen=True)
+class Voices:
+    """Whose clips a model is tuned on, and other voices, which show what that costs or gives."""
+
+    tuned: list[Recording]
+    others: list[Recording]
+
+
+def voices_of(run: Path, data: str, protocol: str) -> list[Voices]:
+    """The voices of a protocol, for each time that the model is tuned.
+
+    Raises:
+        EvaluateError: The model has learnt from them.
+    """
+    corpus = load_corpus(data)
+    if protocol == "elsewhere":
+        held_out.refuse_training_recordings(run / INT8, corpus)
+        return [
+            Voices(voice, [r for r in corpus if r.speaker != voice[0].speaker])
+            for voice in by_speaker(corpus)
+        ]
+    split = read_split(run / "split.json", corpus)
+    if protocol == "alone":
+        return [Voices(voice, split.validation) for voice in by_speaker(split.test)]
+    parts = [split.test, split.validation]
+    if protocol == "grouped":
+        parts = [[replace(r, emotion=GROUPS[r.emotion]) for r in part] for part in parts]
+    return [Voices(*parts)]
+
+
+def by_speaker(recordings: Sequence[Recording]) -> list[list[Recording]]:
+    """The recordings of each speaker."""
+    voices: dict[str, list[Recording]] = defaultdict(list)
+    for recording in recordings:
+        voices[recording.speaker].append(recording)
+    return [voice for _, voice in sorted(voices.items())]
+
+
+def with_enough(each: Sequence[Voices], clips: int) -> list[Voices]:
+    """Those with more clips of every label than are learnt from; other voices with their labels.
+
+    Raises:
+        ValueError: There are none.
+    """
+    chosen = []
+    for voices in each:
+        counts = Counter(recording.emotion for recording in voices.tuned)
+        if min(counts.values()) > clips:
+            others = [recording for recording in voices.others if recording.emotion in counts]
+            chosen.append(Voices(voices.tuned, others))
+    if not chosen:
+        raise ValueError(f"no voice has more than {clips} clips of each label; try fewer --clips")
+    return chosen
 
 
 def measure(
-    run: Path, data: str, protocol: str, draws: int, cache: str
-) -> tuple[list[Result], list[Recording], list[Recording]]:
-    """Run a protocol.
-
-    Returns:
-        The results, the recordings of the voices that were tuned on, and those of the others.
-    """
-    split = read_split(run / "split.json", load_corpus(data))
-    grouped = protocol == "grouped"
-    before = answered(run / INT8, [*split.test, *split.validation], grouped=grouped)
-    voices, others = (
-        [replace(r, emotion=GROUPS[r.emotion]) for r in part] if grouped else part
-        for part in (split.test, split.validation)
-    )
-    speakers = sorted({recording.speaker for recording in voices})
-    each = [[speaker] for speaker in speakers] if protocol == "alone" else [speakers]
+    run: Path,
+    each: Sequence[Voices],
+    sizes: Sequence[int],
+    draws: int,
+    cache: str,
+    *,
+    grouped: bool,
+) -> list[Result]:
+    """Tune the run's model on ``sizes`` clips of each label of each of the voices."""
+    everyone = {r.name: r for voices in each for r in (*voices.tuned, *voices.others)}
+    before = hear(run / INT8, list(everyone.values()), grouped=grouped)
     trials = [
-        trial
+        (trial, voices.others)
         for seed in range(draws)
-        for heard in each
-        for trial in deal([r for r in voices if r.speaker in heard], SIZES[protocol], seed)
+        for voices in each
+        for trial in deal(voices.tuned, sizes, seed)
     ]
     results = []
-    for trial in tqdm(trials, "fine-tuning", unit="model"):
+    for trial, others in tqdm(trials, "fine-tuning", unit="model"):
         with tempfile.TemporaryDirectory() as folder:
             model = fine_tune(run, trial, Path(folder), cache)
-            after = answered(model, [*trial.asked, *others], grouped=False)
-        figures = (
-            accuracy(said, part) for part in (trial.asked, others) for said in (before, after)
+            after = hear(model, [*trial.asked, *others])
+        both = (before, after)
+        results.append(
+            Result(
+                trial.clips,
+                *(heard.accuracy(trial.asked) for heard in both),
+                *(heard.calibration_error(trial.asked) for heard in both),
+                *(heard.accuracy(others) if others else math.nan for heard in both),
+            )
         )
-        results.append(Result(trial.clips, *figures))
-    return results, voices, others
+    return results
 
 
 def table(results: Sequence[Result]) -> str:
     """Markdown, with mean and standard deviation over the models of a size."""
     lines = [
-        "| clips a label | models | before | after | gain | other voices before | after |",
-        "|---:|---:|---:|---:|---:|---:|---:|",
+        "| clips a label | models | before | after | gain | ECE before | after |"
+        " other voices before | after |",
+        "|---:|---:|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for clips in sorted({result.clips for result in results}):
         row = [result for result in results if result.clips == clips]
@@ -180,6 +265,8 @@ def table(results: Sequence[Result]) -> str:
             _spread([r.before for r in row]),
             _spread([r.after for r in row]),
             _spread([r.after - r.before for r in row], sign="+"),
+            _spread([r.error_before for r in row]),
+            _spread([r.error_after for r in row]),
             _spread([r.others_before for r in row]),
             _spread([r.others_after for r in row]),
         ]
@@ -199,9 +286,11 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     add = parser.add_argument
-    add("--model", type=Path, required=True, metavar="RUN", help="an exported run of actors:K")
-    add("--data", required=True, help="the corpus that it was split from")
+    add("--model", type=Path, required=True, metavar="RUN", help="an exported run")
+    add("--data", required=True, help="the corpus that it was split from, or that of elsewhere")
     add("--protocol", choices=list(PROTOCOLS), default="together", help="default: together")
+    add("--voices", nargs="+", metavar="SPEAKER", help="tune on these alone")
+    add("--clips", nargs="+", type=int, default=(1, 5, 20), metavar="N", help="of each label")
     add("--draws", type=int, default=3, metavar="N", help="of the clips to learn from; default: 3")
     add("--cache", default="cache", metavar="DIR", help="decoded recordings (default: cache)")
     options = parser.parse_args()
@@ -209,16 +298,22 @@ def main() -> int:
         for name in ("model.keras", "split.json", INT8):
             if not (options.model / name).is_file():
                 raise CorpusError(f"{options.model}: has no {name}; give an exported run")
-        results, voices, others = measure(
-            options.model, options.data, options.protocol, options.draws, options.cache
+        each = voices_of(options.model, options.data, options.protocol)
+        if options.voices:
+            each = [voices for voices in each if _names(voices.tuned) in options.voices]
+        each = with_enough(each, max(options.clips))
+        grouped = options.protocol == "grouped"
+        results = measure(
+            options.model, each, options.clips, options.draws, options.cache, grouped=grouped
         )
     except (CorpusError, answers.EvaluateError, ValueError) as error:
         print(error, file=sys.stderr)
         return 1
+    tuned = [recording for voices in each for recording in voices.tuned]
     print(
-        f"{options.protocol}: {PROTOCOLS[options.protocol]}. {len(voices)} recordings by"
-        f" {_names(voices)}; {options.draws} draws. Other voices: {len(others)} recordings by"
-        f" {_names(others)}. Accuracy of the int8 files in %, ± standard deviation over models.\n"
+        f"{options.protocol}: {PROTOCOLS[options.protocol]}. {len(tuned)} recordings by"
+        f" {_names(tuned)}; {options.draws} draws. Accuracy and calibration error of the int8"
+        " files among the labels that the clips have, in %, ± standard deviation over models.\n"
     )
     print(table(results))
     return 0

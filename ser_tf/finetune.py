@@ -25,14 +25,14 @@ from ser_tf.splits import Split, make_split
 
 HEAD = "logits"  # the layer of a body whose outputs are the labels
 TRAIN = TrainConfig(
-    epochs=40,
+    epochs=80,
     batch_size=32,
     optimizer="adamw",
     learning_rate=1e-3,
     warmup=0.1,
     weight_decay=0.02,
 )
-ENOUGH = 64  # clips to learn from at the full rate
+ENOUGH = 16  # clips that the model gets wrong, to learn at the full rate
 HEAD_SPEED = 10.0  # of the layer of the labels, where it has one to learn from nothing
 LEAST_FOR_TEMPERATURE = 50  # held-out clips; on fewer a temperature would be chance
 
@@ -201,14 +201,32 @@ def check_settings(config: Config, start: Start) -> None:
         )
 
 
-def for_clips(settings: TrainConfig, clips: int) -> TrainConfig:
-    """The settings in even batches, which leave few clips over, and gentler for few clips.
+def count_mistakes(
+    logits: np.ndarray, truth: np.ndarray, labels: Sequence[str], known: Sequence[str]
+) -> int:
+    """How many clips a model gets wrong that can only give the labels that clips have.
 
-    The rate rises in proportion to the clips until there are ``ENOUGH``: what one clip a label
-    says is as much chance as voice.
+    Args:
+        logits: Of the model, float ``(clips, len(known))``.
+        truth: For every clip, the index of its label in ``labels``.
+        labels: Those that clips have. One that the model does not know is always a mistake.
+        known: Those of the model.
+    """
+    columns = [known.index(label) if label in known else -1 for label in labels]
+    among = np.insert(logits, logits.shape[-1], -np.inf, axis=-1)[:, columns]
+    right = (among.argmax(axis=1) == truth) & (np.array(columns)[truth] >= 0)
+    return int(np.sum(~right))
+
+
+def for_clips(settings: TrainConfig, clips: int, mistakes: int) -> TrainConfig:
+    """The settings in even batches, which leave few clips over, and gentler for few mistakes.
+
+    The rate rises in proportion to the clips that the model gets wrong until there are ``ENOUGH``:
+    a voice that it understands has little to teach it, and what one clip says is as much chance as
+    voice (docs/finetuning.md).
     """
     size = clips // -(-clips // settings.batch_size)
-    rate = settings.learning_rate * min(1.0, clips / ENOUGH)
+    rate = settings.learning_rate * min(1.0, max(1, mistakes) / ENOUGH)
     return dataclasses.replace(settings, batch_size=size, learning_rate=rate)
 
 

@@ -92,7 +92,11 @@ def train(
         split.train, labels, cache, title="decoding training side", strict=strict
     )
     if start:
-        settings = finetune.for_clips(settings, len(shards.labels))
+        answered = logits_of(start.model, shards)
+        mistakes = finetune.count_mistakes(*answered, labels, start.origin.labels)
+        clips = len(shards.labels)
+        print(f"the model gets {clips - mistakes} of {clips} clips right as it is", file=sys.stderr)
+        settings = finetune.for_clips(settings, clips, mistakes)
     counts = pipeline.batch_counts(1 + len(extra), settings.batch_size, settings.extra_share)
     steps_per_epoch = len(shards.labels) // counts[0]
     if not steps_per_epoch:
