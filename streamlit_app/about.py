@@ -12,7 +12,8 @@ and surprised. Longer recordings are heard window by window, and loud windows co
 - **It does not know what a person feels.** It judges how a voice sounds, and learnt that from 24
   North American actors who say two sentences, with a Polish and an Indian corpus beside them.
 - An actor whom it has never heard it gets wrong one time in four. In other languages and rooms, and
-  with other microphones, it is wrong more often, and it can be wrong and sure.
+  with other microphones, it is wrong more often than right, and it can be wrong and sure. A few
+  clips of each emotion by one voice teach it that voice: `python -m ser_tf.train --from`.
 - It hears the tone, not the words, and always weighs the same eight emotions: a slammed door gets
   one, too. Many people talking at once, and telephone lines, make it worse.
 - **Not fit for judging people**: hiring, policing, diagnosis, lie detection, attention.

@@ -180,6 +180,46 @@ def test_mistakes_are_counted_among_the_labels_of_the_clips() -> None:
     assert finetune.count_mistakes(logits, np.array([1, 1, 2]), labels, known) == 2
 
 
+@pytest.mark.parametrize(
+    ("mistakes", "clips", "share"), [(0, 8, 1 / 4), (2, 8, 1 / 2), (4, 8, 1), (8, 8, 1)]
+)
+def test_a_model_goes_as_far_as_it_is_wrong(mistakes: int, clips: int, share: float) -> None:
+    assert finetune.share_of_way(mistakes, clips) == share
+
+
+def test_new_labels_go_all_the_way_and_known_ones_as_far_as_they_are_mistaken(
+    tuned: Path, again: tuple[Path, str]
+) -> None:
+    def share(run: Path) -> float:
+        return json.loads((run / "training.json").read_text())["share_of_way"]
+
+    assert share(tuned) == 1.0
+    assert share(again[0]) < 1.0
+
+
+def test_weights_stay_behind_between_the_old_and_the_new(
+    tuned: Path,
+    again: tuple[Path, str],
+    cache: Path,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    def finished_with(share: float) -> list[np.ndarray]:
+        run = tmp_path / f"{share}"
+        shutil.copytree(again[0], run)
+        monkeypatch.setattr(finetune, "share_of_way", lambda mistakes, clips: share)
+        assert train.main(["--out", str(run), "--resume", "--cache", str(cache)]) == 0
+        return models.load(run / "model.keras").get_weights()
+
+    old, halfway, new = (finished_with(share) for share in (0.0, 0.5, 1.0))
+    for begun, a, b, c in zip(
+        models.load(tuned / "model.keras").get_weights(), old, halfway, new, strict=True
+    ):
+        np.testing.assert_array_equal(a, begun)
+        np.testing.assert_allclose(b, (a + c) / 2, rtol=1e-5, atol=1e-6)
+    assert any(not np.array_equal(a, c) for a, c in zip(old, new, strict=True))
+
+
 def damaged(path: Path, whole: Path) -> None:
     path.write_bytes(whole.read_bytes()[:-1000])
 

@@ -88,6 +88,7 @@ def train(
         start: A model to go on from, instead of from nothing.
     """
     settings = config.train
+    share_of_way = 1.0
     shards = decoding.prepare(
         split.train, labels, cache, title="decoding training side", strict=strict
     )
@@ -95,6 +96,8 @@ def train(
         answered = logits_of(start.model, shards)
         mistakes = finetune.count_mistakes(*answered, labels, start.origin.labels)
         clips = len(shards.labels)
+        if set(labels) <= set(start.origin.labels):
+            share_of_way = finetune.share_of_way(mistakes, clips)
         print(f"the model gets {clips - mistakes} of {clips} clips right as it is", file=sys.stderr)
         settings = finetune.for_clips(settings, clips, mistakes)
     counts = pipeline.batch_counts(1 + len(extra), settings.batch_size, settings.extra_share)
@@ -196,7 +199,7 @@ def train(
         network.optimizer.finalize_variable_values(network.trainable_weights)
     corpora_of = origin.corpora_of(config, split.train)
     known = Origin(tuple(labels), (start.origin.corpora if start else ()) + corpora_of, config)
-    return _finish(run, known, steps, features, body, held_out, start)
+    return _finish(run, known, steps, features, body, held_out, start, share_of_way)
 
 
 def _finish(
@@ -207,8 +210,12 @@ def _finish(
     body: keras.Model,
     held_out: decoding.Shards | None,
     start: finetune.Start | None,
+    share_of_way: float,
 ) -> Path:
-    """Fit the temperature and write the whole graph in float32."""
+    """Fit the temperature and write the whole graph in float32.
+
+    The weights are those of ``body``, or stay behind at a share of the way from those of ``start``.
+    """
     config = known.config
     keras.mixed_precision.set_global_policy("float32")
     plain = models.build_body(config.model, config.frontend, len(known.labels))
@@ -229,7 +236,10 @@ def _finish(
         start.hand_over(features, plain, known.labels)
         if held_out and set(known.labels) <= set(start.origin.labels):
             facts["validation_accuracy_before"] = _accuracy(*logits_of(model, held_out))
-    plain.set_weights(body.get_weights())
+        facts["share_of_way"] = share_of_way
+    old, new = plain.get_weights(), body.get_weights()
+    pairs = zip(old, new, strict=True)
+    plain.set_weights([(1 - share_of_way) * a + share_of_way * b for a, b in pairs])
     if held_out:
         logits, truth = logits_of(model, held_out)
         facts["validation_recordings"] = len(truth)
