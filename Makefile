@@ -102,6 +102,7 @@ page: .venv/installed
 .venv/installed: requirements.txt
 	$(PYTHON) -m venv .venv
 	$(BIN)/python -m pip install --quiet --require-hashes -r requirements.txt
+	$(BIN)/python -c "from ser_tf.compiled import compile_librosa; compile_librosa()"
 	touch $@
 
 .venv/installed-dev: .venv/installed requirements-dev.txt

@@ -15,6 +15,7 @@ from tqdm import tqdm
 
 from edge import audio
 from ser_tf import corpus_report
+from ser_tf.compiled import compile_librosa
 from ser_tf.corpora import INDEX, CorpusError, Recording, labelled, listing, load_corpus
 from ser_tf.corpora.listing import Problem
 from ser_tf.corpus_report.study import Study
@@ -104,6 +105,7 @@ def _measured(
     if processes < 2:
         yield from map(_measure, paths)
         return
+    compile_librosa()
     with ProcessPoolExecutor(
         processes, multiprocessing.get_context("spawn"), threadpool_limits, (1,)
     ) as executor:

@@ -1,6 +1,7 @@
 """``python -m ser_tf.explore``: what it writes of corpora whose counts are known."""
 
 import csv
+import os
 import subprocess
 import sys
 from collections import Counter
@@ -196,6 +197,25 @@ def test_processes_find_what_one_finds(corpus, monkeypatch):
         assert not isinstance(wanted, str)
         assert found[0] == wanted[0]
         assert found[1] == pytest.approx(wanted[1], rel=1e-4, abs=1e-4, nan_ok=True)
+
+
+@pytest.mark.slow
+def test_processes_begin_together_where_nothing_is_compiled_yet(corpus, tmp_path):
+    code = (
+        "import sys; from ser_tf import explore; explore.WORTH_A_PROCESS = 2;"
+        "sys.exit(explore.main(sys.argv[1:]))"
+    )
+    options = ["--data", corpus, "--out", tmp_path / "out", "--jobs", "4"]
+    run = subprocess.run(
+        [sys.executable, "-c", code, *map(str, options)],
+        env={**os.environ, "NUMBA_CACHE_DIR": str(tmp_path / "compiled")},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=600,
+    )
+    assert run.returncode == 0, run.stderr
+    assert list((tmp_path / "compiled").rglob("guf-*.nbi"))
 
 
 def test_what_cannot_be_explored_is_said_in_one_line(corpus, tmp_path, capsys):

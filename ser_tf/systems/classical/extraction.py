@@ -20,6 +20,7 @@ from threadpoolctl import threadpool_limits
 from tqdm import tqdm
 
 from edge import audio
+from ser_tf.compiled import compile_librosa
 from ser_tf.corpora import CorpusError
 from ser_tf.corpora.recording import Recording
 from ser_tf.systems.classical.features import FEATURE_SETS, FeatureSet
@@ -122,6 +123,7 @@ def _computed(work: Sequence[tuple[Path, Path]], name: str) -> Iterator[str]:
         for recording, kept in work:
             yield _compute(recording, kept, name)
         return
+    compile_librosa()
     # Unlike multiprocessing's, these processes do not import the command that was started, and
     # with it TensorFlow.
     with parallel_config("loky", n_jobs=jobs, inner_max_num_threads=1):
