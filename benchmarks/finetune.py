@@ -301,6 +301,8 @@ def main() -> int:
         each = voices_of(options.model, options.data, options.protocol)
         if options.voices:
             each = [voices for voices in each if _names(voices.tuned) in options.voices]
+            if not each:
+                raise ValueError(f"--voices: none of these is tuned on alone in {options.data}")
         each = with_enough(each, max(options.clips))
         grouped = options.protocol == "grouped"
         results = measure(

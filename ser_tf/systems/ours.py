@@ -219,6 +219,7 @@ def _finish(
     config = known.config
     keras.mixed_precision.set_global_policy("float32")
     plain = models.build_body(config.model, config.frontend, len(known.labels))
+    weights = body.get_weights()
     model = models.assemble(config.frontend, features, plain)
     facts: dict[str, Any] = {
         "parameters": plain.count_params(),
@@ -237,9 +238,9 @@ def _finish(
         if held_out and set(known.labels) <= set(start.origin.labels):
             facts["validation_accuracy_before"] = _accuracy(*logits_of(model, held_out))
         facts["share_of_way"] = share_of_way
-    old, new = plain.get_weights(), body.get_weights()
-    pairs = zip(old, new, strict=True)
-    plain.set_weights([(1 - share_of_way) * a + share_of_way * b for a, b in pairs])
+        pairs = zip(plain.get_weights(), weights, strict=True)
+        weights = [(1 - share_of_way) * old + share_of_way * new for old, new in pairs]
+    plain.set_weights(weights)
     if held_out:
         logits, truth = logits_of(model, held_out)
         facts["validation_recordings"] = len(truth)
