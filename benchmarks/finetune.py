@@ -169,6 +169,11 @@ class Voices:
     tuned: list[Recording]
     others: list[Recording]
 
+    def grouped(self) -> "Voices":
+        """The same, with the names of GROUPS for labels."""
+        parts = (self.tuned, self.others)
+        return Voices(*([replace(r, emotion=GROUPS[r.emotion]) for r in part] for part in parts))
+
 
 def voices_of(run: Path, data: str, protocol: str) -> list[Voices]:
     """The voices of a protocol, for each time that the model is tuned.
@@ -186,10 +191,7 @@ def voices_of(run: Path, data: str, protocol: str) -> list[Voices]:
     split = read_split(run / "split.json", corpus)
     if protocol == "alone":
         return [Voices(voice, split.validation) for voice in by_speaker(split.test)]
-    parts = [split.test, split.validation]
-    if protocol == "grouped":
-        parts = [[replace(r, emotion=GROUPS[r.emotion]) for r in part] for part in parts]
-    return [Voices(*parts)]
+    return [Voices(split.test, split.validation)]
 
 
 def by_speaker(recordings: Sequence[Recording]) -> list[list[Recording]]:
@@ -229,6 +231,8 @@ def measure(
     """Tune the run's model on ``sizes`` clips of each label of each of the voices."""
     everyone = {r.name: r for voices in each for r in (*voices.tuned, *voices.others)}
     before = hear(run / INT8, list(everyone.values()), grouped=grouped)
+    if grouped:
+        each = [voices.grouped() for voices in each]
     trials = [
         (trial, voices.others)
         for seed in range(draws)
